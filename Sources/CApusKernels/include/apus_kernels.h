@@ -1,0 +1,4 @@
+#ifndef APUS_KERNELS_H
+#define APUS_KERNELS_H
+#include "apus_cpu.h"
+#endif
