@@ -1,1 +1,1 @@
-// ApusOperators
+// Filled by the operator protocol.

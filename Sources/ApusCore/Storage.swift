@@ -1,0 +1,53 @@
+import Glibc
+
+/// A region of memory that tensors view. Owned regions count against a budget and are freed with the last reference.
+package final class Storage: @unchecked Sendable {
+    package let base: UnsafeMutableRawPointer
+    package let byteCount: Int
+    private let onRelease: () -> Void
+    private let onDropPages: (() -> Void)?
+
+    /// What kernels may assume of any buffer that Apus allocates.
+    package static let alignment = 64
+
+    private init(
+        base: UnsafeMutableRawPointer, byteCount: Int, onRelease: @escaping () -> Void, onDropPages: (() -> Void)? = nil
+    ) {
+        self.base = base
+        self.byteCount = byteCount
+        self.onRelease = onRelease
+        self.onDropPages = onDropPages
+    }
+
+    deinit { onRelease() }
+
+    /// Uninitialised memory aligned to 64 bytes. Throws `memoryLimit` before asking the system, or `outOfMemory`.
+    package static func allocate(byteCount: Int, budget: MemoryBudget, purpose: @autoclosure () -> String = "a tensor") throws -> Storage {
+        try budget.reserve(byteCount, for: purpose())
+        var pointer: UnsafeMutableRawPointer?
+        guard posix_memalign(&pointer, alignment, max(byteCount, alignment)) == 0, let pointer else {
+            budget.release(byteCount)
+            throw ApusError(.outOfMemory, "the system has no \(byteCount) bytes for \(purpose())")
+        }
+        return Storage(base: pointer, byteCount: byteCount) {
+            free(pointer)
+            budget.release(byteCount)
+        }
+    }
+
+    /// Memory of someone else, kept alive by `owner` (or by contract, where nil). `onRelease` runs with the last reference.
+    ///
+    /// `onDropPages` may give the memory's pages back to the system; they must reappear unchanged when read again
+    /// (a file map).
+    package static func borrow(
+        _ base: UnsafeRawPointer, byteCount: Int, owner: AnyObject? = nil,
+        onRelease: @escaping () -> Void = {}, onDropPages: (() -> Void)? = nil
+    ) -> Storage {
+        Storage(
+            base: UnsafeMutableRawPointer(mutating: base), byteCount: byteCount,
+            onRelease: { withExtendedLifetime(owner) { onRelease() } }, onDropPages: onDropPages)
+    }
+
+    /// Tells that the contents have been packed elsewhere and are not needed soon.
+    package func dropPages() { onDropPages?() }
+}

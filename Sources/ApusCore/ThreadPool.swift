@@ -1,0 +1,163 @@
+import Glibc
+import Synchronization
+
+/// Threads that share the work of one kernel at a time.
+///
+/// A pool of size n uses the calling thread and n - 1 workers; size 1 creates no thread. Workers sleep while there is
+/// no work. One pool may serve many sessions: a call that finds it busy does its work alone. Threads are not
+/// pinned: the host program's scheduler decides.
+package final class ThreadPool: @unchecked Sendable {
+    package let size: Int
+    private let shared: UnsafeMutablePointer<Shared>
+    private var workers: [pthread_t] = []
+
+    /// What workers see of the current job. Guarded by `mutex`, except `next`, which threads take chunks from.
+    private struct Shared: ~Copyable {
+        var mutex = pthread_mutex_t()
+        var workReady = pthread_cond_t()
+        var workDone = pthread_cond_t()
+        var generation: UInt64 = 0
+        var stopping = false
+        var running = 0
+        var body: UnsafeRawPointer?
+        var count = 0
+        let next = Atomic<Int>(0)
+        let busy = Atomic<Bool>(false)
+    }
+
+    /// A closure on the caller's stack; only reached while the caller waits.
+    private typealias Body = (Int) -> Void
+
+    /// `size` threads in all, the caller's included; nil: as many as this process may use at once.
+    ///
+    /// Where the system refuses threads, the pool is smaller than asked for.
+    package init(size: Int? = nil) {
+        let wanted = max(1, min(size ?? ThreadPool.defaultSize(), 1024))
+        shared = .allocate(capacity: 1)
+        shared.initialize(to: Shared())
+        pthread_mutex_init(&shared.pointee.mutex, nil)
+        pthread_cond_init(&shared.pointee.workReady, nil)
+        pthread_cond_init(&shared.pointee.workDone, nil)
+        for _ in 1..<max(wanted, 1) {
+            var thread = pthread_t()
+            guard pthread_create(&thread, nil, ThreadPool.work, shared) == 0 else { break }
+            workers.append(thread)
+        }
+        self.size = workers.count + 1
+    }
+
+    deinit {
+        pthread_mutex_lock(&shared.pointee.mutex)
+        shared.pointee.stopping = true
+        pthread_cond_broadcast(&shared.pointee.workReady)
+        pthread_mutex_unlock(&shared.pointee.mutex)
+        for worker in workers { pthread_join(worker, nil) }
+        pthread_cond_destroy(&shared.pointee.workReady)
+        pthread_cond_destroy(&shared.pointee.workDone)
+        pthread_mutex_destroy(&shared.pointee.mutex)
+        shared.deinitialize(count: 1)
+        shared.deallocate()
+    }
+
+    /// Calls `body` once for each of 0 ..< count, on any thread and in any order, and returns when all calls have ended.
+    ///
+    /// The number of threads must not change a result: let `count` and what each index does depend on shapes only.
+    package func parallel(_ count: Int, _ body: (Int) -> Void) {
+        guard count > 1, size > 1,
+            shared.pointee.busy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
+        else {
+            for index in 0..<max(0, count) { body(index) }
+            return
+        }
+        withoutActuallyEscaping(body) { escapable in
+            withUnsafePointer(to: escapable) { pointer in
+                run(count, UnsafeRawPointer(pointer))
+            }
+        }
+        shared.pointee.busy.store(false, ordering: .releasing)
+    }
+
+    private func run(_ count: Int, _ body: UnsafeRawPointer) {
+        pthread_mutex_lock(&shared.pointee.mutex)
+        shared.pointee.body = body
+        shared.pointee.count = count
+        shared.pointee.next.store(0, ordering: .relaxed)
+        shared.pointee.generation &+= 1
+        pthread_cond_broadcast(&shared.pointee.workReady)
+        pthread_mutex_unlock(&shared.pointee.mutex)
+        ThreadPool.takeChunks(shared, body, count)
+        pthread_mutex_lock(&shared.pointee.mutex)
+        // No worker may start on this job any more: the closure lives on this stack.
+        shared.pointee.body = nil
+        while shared.pointee.running > 0 {
+            pthread_cond_wait(&shared.pointee.workDone, &shared.pointee.mutex)
+        }
+        pthread_mutex_unlock(&shared.pointee.mutex)
+    }
+
+    private static func takeChunks(_ shared: UnsafeMutablePointer<Shared>, _ body: UnsafeRawPointer, _ count: Int) {
+        let call = body.assumingMemoryBound(to: Body.self)
+        while true {
+            let index = shared.pointee.next.add(1, ordering: .relaxed).oldValue
+            if index >= count { return }
+            call.pointee(index)
+        }
+    }
+
+    private static let work: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
+        guard let shared = argument?.assumingMemoryBound(to: Shared.self) else { return nil }
+        var seen: UInt64 = 0
+        pthread_mutex_lock(&shared.pointee.mutex)
+        while !shared.pointee.stopping {
+            if shared.pointee.generation == seen || shared.pointee.body == nil {
+                seen = shared.pointee.generation
+                pthread_cond_wait(&shared.pointee.workReady, &shared.pointee.mutex)
+                continue
+            }
+            seen = shared.pointee.generation
+            guard let body = shared.pointee.body else { continue }
+            let count = shared.pointee.count
+            shared.pointee.running += 1
+            pthread_mutex_unlock(&shared.pointee.mutex)
+            ThreadPool.takeChunks(shared, body, count)
+            pthread_mutex_lock(&shared.pointee.mutex)
+            shared.pointee.running -= 1
+            if shared.pointee.running == 0 { pthread_cond_signal(&shared.pointee.workDone) }
+        }
+        pthread_mutex_unlock(&shared.pointee.mutex)
+        return nil
+    }
+
+    // MARK: Default size
+
+    /// The CPUs this process may run on, or its cgroup's CPU quota rounded up, whichever is less; at least 1.
+    package static func defaultSize() -> Int {
+        var count = allowedCPUs() ?? sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        if let quota = cgroupQuota() { count = min(count, quota) }
+        return max(1, count)
+    }
+
+    /// The CPUs in this thread's affinity mask. (sched_getaffinity is not visible to Swift: it needs _GNU_SOURCE.)
+    private static func allowedCPUs() -> Int? {
+        for line in smallFile("/proc/thread-self/status").split(separator: 10) {
+            let text = String(decoding: line, as: UTF8.self)
+            guard text.hasPrefix("Cpus_allowed:") else { continue }
+            let count = text.dropFirst("Cpus_allowed:".count).compactMap(\.hexDigitValue).reduce(0) { $0 + $1.nonzeroBitCount }
+            return count > 0 ? count : nil
+        }
+        return nil
+    }
+
+    private static func cgroupQuota() -> Int? {
+        // Version 2: "quota period" or "max period".
+        let fields = smallFile("/sys/fs/cgroup/cpu.max").split { $0 == 32 || $0 == 10 }
+        var quota = fields.first.flatMap { Int(String(decoding: $0, as: UTF8.self)) }
+        var period = fields.dropFirst().first.flatMap { Int(String(decoding: $0, as: UTF8.self)) }
+        if fields.isEmpty {
+            quota = firstNumber(inFile: "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+            period = firstNumber(inFile: "/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+        }
+        guard let quota, let period, quota > 0, period > 0 else { return nil }
+        return quota / period + (quota % period == 0 ? 0 : 1)
+    }
+}

@@ -1,0 +1,166 @@
+/// Anything that flows along an edge of the graph.
+package indirect enum Value: Sendable {
+    case tensor(Tensor)
+    case strings(StringTensor)
+    case sequence(SequenceValue)
+    case map(MapValue)
+    case optional(OptionalValue)
+    case sparse(SparseTensor)
+}
+
+/// A tensor of strings, row-major.
+package struct StringTensor: Sendable {
+    package let shape: Shape
+    package let elements: [ByteString]
+
+    package init(shape: Shape, elements: [ByteString]) throws {
+        guard shape.count == elements.count else {
+            throw ApusError(.shapeMismatch, "\(elements.count) strings do not fill shape \(shape)")
+        }
+        self.shape = shape
+        self.elements = elements
+    }
+}
+
+/// An ordered list of values of one type.
+package struct SequenceValue: Sendable {
+    package var elementType: ValueType
+    package var elements: [Value]
+
+    package init(elementType: ValueType, elements: [Value]) {
+        self.elementType = elementType
+        self.elements = elements
+    }
+}
+
+/// A dictionary with integer or string keys, in the order of insertion.
+package struct MapValue: Sendable {
+    package enum Keys: Sendable {
+        case integers(ElementType, [Int64])
+        case strings([ByteString])
+
+        package var count: Int {
+            switch self {
+            case .integers(_, let keys): keys.count
+            case .strings(let keys): keys.count
+            }
+        }
+    }
+
+    package var keys: Keys
+    /// As many as keys: a tensor (or strings) of one value per key.
+    package var values: Value
+
+    package init(keys: Keys, values: Value) {
+        self.keys = keys
+        self.values = values
+    }
+}
+
+/// A value that may be absent.
+package struct OptionalValue: Sendable {
+    package var elementType: ValueType
+    package var element: Value?
+
+    package init(elementType: ValueType, element: Value?) {
+        self.elementType = elementType
+        self.element = element
+    }
+}
+
+/// A sparse tensor in coordinate form.
+package struct SparseTensor: Sendable {
+    package let shape: Shape
+    /// The non-zero elements, [count].
+    package let values: Tensor
+    /// int64, [count] of linear positions or [count, rank] of coordinates.
+    package let indices: Tensor
+
+    package init(shape: Shape, values: Tensor, indices: Tensor) {
+        self.shape = shape
+        self.values = values
+        self.indices = indices
+    }
+}
+
+/// The type of a value, with what is known of its shape.
+package indirect enum ValueType: Hashable, Sendable {
+    case tensor(ElementType, PartialShape)
+    case sparse(ElementType, PartialShape)
+    case sequence(ValueType)
+    case map(key: ElementType, value: ValueType)
+    case optional(ValueType)
+}
+
+extension Value {
+    /// The dense tensor this is, or an error.
+    package func asTensor() throws -> Tensor {
+        if case .tensor(let tensor) = self { return tensor }
+        throw ApusError(.typeMismatch, "a dense tensor expected, found \(type)")
+    }
+
+    package func asSequence() throws -> SequenceValue {
+        if case .sequence(let sequence) = self { return sequence }
+        throw ApusError(.typeMismatch, "a sequence expected, found \(type)")
+    }
+
+    package func asStrings() throws -> StringTensor {
+        if case .strings(let strings) = self { return strings }
+        throw ApusError(.typeMismatch, "a string tensor expected, found \(type)")
+    }
+
+    package func asOptional() throws -> OptionalValue {
+        if case .optional(let optional) = self { return optional }
+        throw ApusError(.typeMismatch, "an optional expected, found \(type)")
+    }
+
+    /// Type and shape of this very value.
+    package var type: ValueType {
+        switch self {
+        case .tensor(let tensor): .tensor(tensor.type, PartialShape(tensor.shape))
+        case .strings(let strings): .tensor(.string, PartialShape(strings.shape))
+        case .sequence(let sequence): .sequence(sequence.elementType)
+        case .map(let map):
+            switch map.keys {
+            case .integers(let type, _): .map(key: type, value: map.values.type)
+            case .strings: .map(key: .string, value: map.values.type)
+            }
+        case .optional(let optional): .optional(optional.elementType)
+        case .sparse(let sparse): .sparse(sparse.values.type, PartialShape(sparse.shape))
+        }
+    }
+
+    /// The shape of a dense or string tensor; nil for other kinds.
+    package var shape: Shape? {
+        switch self {
+        case .tensor(let tensor): tensor.shape
+        case .strings(let strings): strings.shape
+        default: nil
+        }
+    }
+}
+
+extension ValueType: CustomStringConvertible {
+    /// As onnxruntime spells types, with the shape: `tensor(float)[N,3]`, `seq(tensor(int64)[?])`.
+    package var description: String {
+        switch self {
+        case .tensor(let type, let shape): "tensor(\(type.name))\(shape)"
+        case .sparse(let type, let shape): "sparse_tensor(\(type.name))\(shape)"
+        case .sequence(let element): "seq(\(element))"
+        case .map(let key, let value): "map(\(key.name),\(value))"
+        case .optional(let element): "optional(\(element))"
+        }
+    }
+
+    /// The element type of a dense or string tensor.
+    package var elementType: ElementType? {
+        if case .tensor(let type, _) = self { return type }
+        return nil
+    }
+
+    /// What is known of the shape of a dense or string tensor.
+    package var shape: PartialShape? {
+        if case .tensor(_, let shape) = self { return shape }
+        return nil
+    }
+}
