@@ -1,9 +1,12 @@
 import Glibc
+import Synchronization
 
 /// A region of memory that tensors view. Owned regions count against a budget and are freed with the last reference.
 package final class Storage: @unchecked Sendable {
     package let base: UnsafeMutableRawPointer
     package let byteCount: Int
+    /// Differs between any two storages of the process's life: the identity of the contents for caches.
+    package let identifier: UInt64
     private let onRelease: () -> Void
     private let onDropPages: (() -> Void)?
 
@@ -15,9 +18,12 @@ package final class Storage: @unchecked Sendable {
     ) {
         self.base = base
         self.byteCount = byteCount
+        identifier = Storage.counter.add(1, ordering: .relaxed).newValue
         self.onRelease = onRelease
         self.onDropPages = onDropPages
     }
+
+    private static let counter = Atomic<UInt64>(0)
 
     deinit { onRelease() }
 

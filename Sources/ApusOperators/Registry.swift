@@ -1,0 +1,47 @@
+import ApusCore
+import ApusGraph
+
+/// Every operator there is: the one list. Sorted by name.
+package enum Registry {
+    private static let operators: [any Operator.Type] = [
+        IdentityOperator.self,
+    ]
+
+    private struct Key: Hashable {
+        let domain: String
+        let opType: String
+    }
+
+    private static let table: [Key: (type: any Operator.Type, schema: Schema)] = {
+        var table: [Key: (type: any Operator.Type, schema: Schema)] = [:]
+        for type in operators {
+            for schema in type.schemas {
+                table[Key(domain: schema.domain, opType: schema.opType)] = (type, schema)
+            }
+        }
+        return table
+    }()
+
+    /// The schemas of all operators, sorted by domain and name.
+    package static var schemas: [Schema] {
+        operators.flatMap { $0.schemas }.sorted { ($0.domain, $0.opType) < ($1.domain, $1.opType) }
+    }
+
+    package static func schema(domain: String, opType: String) -> Schema? {
+        table[Key(domain: domain, opType: opType)]?.schema
+    }
+
+    /// The operator of a node, its attributes read and checked. Errors name the node.
+    package static func make(_ node: Node, in graph: Graph) throws -> any Operator {
+        try attributed(to: graph.displayName(node)) {
+            guard let entry = table[Key(domain: node.domain, opType: node.opType)] else {
+                throw ApusError(.unsupported, "operator \(node.qualifiedType) of opset \(node.opset) is unknown")
+            }
+            try entry.schema.check(node)
+            let reader = try NodeReader(node)
+            let made = try entry.type.init(reader)
+            try reader.finish()
+            return made
+        }
+    }
+}
