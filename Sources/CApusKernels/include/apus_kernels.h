@@ -1,8 +1,13 @@
 // Leaf kernels: plain lanes, tiles and tables of rows. They know no tensors, threads or allocation.
+//
+// A family is a table of kernels, one entry per instruction-set level, best first and `generic` last:
+// `apus_F_select(levels)` gives the best for a set of levels, `apus_F_at(i)` walks the table.
 #ifndef APUS_KERNELS_H
 #define APUS_KERNELS_H
 #include "apus_cpu.h"
-#include "apus_indirection.h"
+
+#include "apus_elementwise.h"
 #include "apus_epilogue.h"
+#include "apus_indirection.h"
 #include "apus_sgemm.h"
 #endif
