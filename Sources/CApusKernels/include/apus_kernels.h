@@ -10,4 +10,7 @@
 #include "apus_epilogue.h"
 #include "apus_indirection.h"
 #include "apus_sgemm.h"
+#include "apus_depthwise.h"
+#include "apus_pooling.h"
+#include "apus_transpose.h"
 #endif

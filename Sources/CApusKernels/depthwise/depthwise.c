@@ -1,0 +1,114 @@
+// The driver: finds the pixels whose taps all lie inside the input, and hands out tiles.
+#include <stdbool.h>
+
+#include "depthwise_tile.h"
+
+static const apus_depthwise_kernel kernels[] = {
+#define APUS_DEPTHWISE_KERNEL(NAME, ISA, CHANNELS) {#NAME, ISA, CHANNELS, &apus_depthwise_ops_##NAME},
+#include "depthwise.def"
+#undef APUS_DEPTHWISE_KERNEL
+};
+
+size_t apus_depthwise_kernel_count(void) { return sizeof kernels / sizeof *kernels; }
+
+const apus_depthwise_kernel *apus_depthwise_kernel_at(size_t index) {
+  return index < apus_depthwise_kernel_count() ? &kernels[index] : NULL;
+}
+
+const apus_depthwise_kernel *apus_depthwise_select(uint32_t levels) {
+  size_t i = 0;
+  while (i + 1 < apus_depthwise_kernel_count() && !(levels >> kernels[i].isa & 1)) i++;
+  return &kernels[i];
+}
+
+void apus_depthwise_pack_weights(size_t channels, size_t taps, const float *weights, float *packed) {
+  for (size_t c = 0; c < channels; c++)
+    for (size_t t = 0; t < taps; t++) packed[t * channels + c] = weights[c * taps + t];
+}
+
+/// The taps [begin, end) of one axis that lie inside the input, for one output position.
+typedef struct span {
+  size_t begin, end;
+} span;
+
+static span taps_inside(size_t position, size_t stride, size_t pad, size_t dilation, size_t taps, size_t input) {
+  const size_t at = position * stride; // of tap 0, `pad` too far
+  const size_t begin = at >= pad ? 0 : (pad - at + dilation - 1) / dilation;
+  const size_t end = at >= pad + input ? 0 : (pad + input - at + dilation - 1) / dilation;
+  const size_t last = end < taps ? end : taps;
+  return (span){begin < last ? begin : last, last};
+}
+
+/// The output positions [begin, end) of one axis all of whose taps lie inside the input; empty spans lie at 0.
+static span whole_positions(size_t positions, size_t stride, size_t pad, size_t dilation, size_t taps, size_t input) {
+  const size_t reach = taps ? (taps - 1) * dilation + 1 : 0;
+  const size_t begin = (pad + stride - 1) / stride;
+  size_t end = pad + input >= reach ? (pad + input - reach) / stride + 1 : 0;
+  if (end > positions) end = positions;
+  return begin < end ? (span){begin, end} : (span){0, 0};
+}
+
+typedef struct row {
+  const apus_depthwise_args *args;
+  const apus_depthwise_ops *ops;
+  size_t y, channel, channels, vectors;
+  span high;
+} row;
+
+static void run_tile(const row *r, size_t x, size_t pixels, span wide) {
+  const apus_depthwise_args *a = r->args;
+  const size_t pixel = r->y * a->out_width + x;
+  const bool empty = r->high.begin == r->high.end || wide.begin == wide.end;
+  // The first tap lies inside the input, so the padding can be taken off without going below 0.
+  const size_t first = empty ? 0
+                             : (r->y * a->stride_y + r->high.begin * a->dilation_y - a->pad_top) * a->in_row_stride +
+                                   (x * a->stride_x + wide.begin * a->dilation_x - a->pad_left) * a->in_pixel_stride;
+  const apus_depthwise_tile tile = {
+      .input = a->input + first + r->channel,
+      .tap_row = a->dilation_y * a->in_row_stride,
+      .tap = a->dilation_x * a->in_pixel_stride,
+      .pixel = a->stride_x * a->in_pixel_stride,
+      .weights = a->weights + (r->high.begin * a->kernel_width + wide.begin) * a->channels + r->channel,
+      .weights_row = a->kernel_width * a->channels,
+      .weights_tap = a->channels,
+      .taps_high = empty ? 0 : r->high.end - r->high.begin,
+      .taps_wide = wide.end - wide.begin,
+      .output = a->output + r->y * a->out_row_stride + x * a->out_pixel_stride + r->channel,
+      .output_pixel = a->out_pixel_stride,
+      .bias = a->epilogue.bias ? a->epilogue.bias + r->channel : NULL,
+      .residual = a->epilogue.residual ? a->epilogue.residual + pixel * a->epilogue.residual_stride + r->channel : NULL,
+      .channels = r->channels,
+      .epilogue = &a->epilogue,
+  };
+  (pixels == 1 ? r->ops->one : r->ops->many)[r->vectors - 1](&tile);
+  if (a->epilogue.activation == APUS_ACTIVATION_FUNCTION)
+    for (size_t i = 0; i < pixels; i++)
+      a->epilogue.function(tile.output + i * tile.output_pixel, tile.channels, a->epilogue.params);
+}
+
+void apus_depthwise_run(const apus_depthwise_kernel *kernel, const apus_depthwise_args *args, size_t row_begin,
+                        size_t row_end, size_t channel_begin, size_t channel_end) {
+  const apus_depthwise_ops *ops = kernel->ops;
+  const span whole = whole_positions(args->out_width, args->stride_x, args->pad_left, args->dilation_x,
+                                     args->kernel_width, args->in_width);
+  // Channels outermost: a window's rows of a few channels stay in L1 from one output row to the next.
+  for (size_t c = channel_begin; c < channel_end; c += kernel->channel_tile) {
+    const size_t left = channel_end - c, channels = left < kernel->channel_tile ? left : kernel->channel_tile;
+    row r = {args, ops, 0, c, channels, (channels + ops->lanes - 1) / ops->lanes, {0, 0}};
+    for (r.y = row_begin; r.y < row_end; r.y++) {
+      r.high = taps_inside(r.y, args->stride_y, args->pad_top, args->dilation_y, args->kernel_height, args->in_height);
+      size_t x = 0;
+      while (x < args->out_width) {
+        const bool inside = x >= whole.begin && x < whole.end;
+        if (inside && whole.end - x >= ops->pixels) {
+          run_tile(&r, x, ops->pixels, (span){0, args->kernel_width});
+          x += ops->pixels;
+        } else {
+          run_tile(&r, x, 1, taps_inside(x, args->stride_x, args->pad_left, args->dilation_x, args->kernel_width,
+                                         args->in_width));
+          x += 1;
+        }
+      }
+    }
+  }
+}
