@@ -92,7 +92,7 @@ package final class StepLayout: @unchecked Sendable {
 /// A running node's access to its inputs, outputs, workspace and threads. Valid during `run` only.
 package struct NodeIO {
     package unowned(unsafe) let frame: Frame
-    private unowned(unsafe) let layout: StepLayout
+    package unowned(unsafe) let layout: StepLayout
 
     package init(frame: Frame, layout: StepLayout) {
         self.frame = frame

@@ -1,0 +1,139 @@
+import ApusCore
+import ApusGraph
+
+extension ElementType {
+    /// Whether this is a 16-bit float, which is computed with in float32.
+    package var isShortFloat: Bool { self == .float16 || self == .bfloat16 }
+}
+
+extension PrepareContext {
+    /// Prepares float16 and bfloat16 inputs and outputs through float32: `prepare` sees a context in which these are
+    /// float32, and the node it returns runs between conversions that go through the workspace. Where no input or
+    /// output is a 16-bit float, it is called with this context and nothing is added.
+    ///
+    /// Constants are converted once per session and shared. The node may use `input`, `output`, `workspace` and `pool` of
+    /// its `NodeIO`, not `view`, `value`, `makeOutput` and `setOutput`; all its 16-bit outputs must have known shapes.
+    package func throughFloat32(_ prepare: (PrepareContext) throws -> any PreparedNode) throws -> any PreparedNode {
+        var end = 0
+        func reserve(_ shape: Shape) throws -> Int {
+            let start = end
+            end = try start.adding(shape.count.multiplied(by: 4)).roundedUp(to: 64)
+            return start
+        }
+        var conversions: [ShortFloatNode.Conversion] = [], results: [ShortFloatNode.Conversion] = []
+        var inputs = inputs, outputs = outputs
+        for (index, info) in inputs.enumerated() {
+            guard let info, case .tensor(let type, _) = info.type, type.isShortFloat else { continue }
+            let shape = try shape(index)
+            var converted = ValueInfo(.float32, shape)
+            if let tensor = constant(index) {
+                let storage = try packed.storage(of: tensor, key: "float32") { tensor, budget in
+                    let copy = try Tensor.allocate(.float32, tensor.shape, budget: budget)
+                    widen(tensor.type, tensor.pointer, copy.pointer.assumingMemoryBound(to: Float.self), count: tensor.count)
+                    return copy.storage
+                }
+                converted.constant = .tensor(try Tensor(type: .float32, shape: shape, storage: storage))
+                conversions.append(.init(index: index, type: type, count: shape.count, place: .constant(storage)))
+            } else {
+                conversions.append(.init(index: index, type: type, count: shape.count, place: .workspace(try reserve(shape))))
+            }
+            inputs[index] = converted
+        }
+        for (index, info) in outputs.enumerated() {
+            guard case .tensor(let type, _) = info.type, type.isShortFloat else { continue }
+            let shape = try outputShape(index)
+            results.append(.init(index: index, type: type, count: shape.count, place: .workspace(try reserve(shape))))
+            outputs[index] = ValueInfo(.float32, shape)
+        }
+        if conversions.isEmpty && results.isEmpty { return try prepare(self) }
+        let inner = try prepare(PrepareContext(inputs: inputs, outputs: outputs, levels: levels, threads: threads, packed: packed))
+        return ShortFloatNode(inner, inputs: conversions, outputs: results, innerWorkspace: end, total: try end.adding(inner.workspaceByteCount))
+    }
+}
+
+/// A float32 node between conversions from and to 16-bit floats.
+private final class ShortFloatNode: PreparedNode {
+    struct Conversion: Sendable {
+        enum Place: Sendable {
+            /// Byte offset in the workspace.
+            case workspace(Int)
+            case constant(Storage)
+        }
+        let index: Int
+        let type: ElementType
+        let count: Int
+        let place: Place
+    }
+
+    let workspaceByteCount: Int
+    private let inner: any PreparedNode
+    private let inputs: [Conversion]
+    private let outputs: [Conversion]
+    private let innerWorkspace: Int
+
+    init(_ inner: any PreparedNode, inputs: [Conversion], outputs: [Conversion], innerWorkspace: Int, total: Int) {
+        self.inner = inner
+        self.inputs = inputs
+        self.outputs = outputs
+        self.innerWorkspace = innerWorkspace
+        workspaceByteCount = total
+    }
+
+    var kernelName: String { inner.kernelName + " through float32" }
+
+    func run(_ io: NodeIO) throws {
+        let workspace = io.workspace
+        for conversion in inputs where io.has(conversion.index) {
+            guard case .workspace(let offset) = conversion.place else { continue }
+            let source = io.input(conversion.index), target = (workspace + offset).assumingMemoryBound(to: Float.self)
+            io.pool.inChunks(conversion.count) { range in
+                widen(conversion.type, source + 2 * range.lowerBound, target + range.lowerBound, count: range.count)
+            }
+        }
+        try redirected(io) { try inner.run(io) }
+        for conversion in outputs where io.hasOutput(conversion.index) {
+            guard case .workspace(let offset) = conversion.place else { continue }
+            let source = (workspace + offset).assumingMemoryBound(to: Float.self), target = io.output(conversion.index)
+            io.pool.inChunks(conversion.count) { range in
+                narrow(conversion.type, source + range.lowerBound, target + 2 * range.lowerBound, count: range.count)
+            }
+        }
+    }
+
+    /// Calls `body` while the frame's pointers of converted inputs and outputs lead to their float32 forms.
+    private func redirected(_ io: NodeIO, _ body: () throws -> Void) throws {
+        let pointers = io.frame.pointers, workspace = io.workspace
+        try withUnsafeTemporaryAllocation(of: UnsafeMutableRawPointer?.self, capacity: max(1, inputs.count + outputs.count)) { saved in
+            saved.initialize(repeating: nil)
+            for (position, conversion) in inputs.enumerated() where io.has(conversion.index) {
+                let slot = Int(io.layout.inputs[conversion.index])
+                saved[position] = pointers[slot]
+                pointers[slot] = Self.address(conversion.place, workspace)
+            }
+            for (position, conversion) in outputs.enumerated() where io.hasOutput(conversion.index) {
+                let slot = Int(io.layout.outputs[conversion.index])
+                saved[inputs.count + position] = pointers[slot]
+                pointers[slot] = Self.address(conversion.place, workspace)
+            }
+            io.frame.workspace = workspace + innerWorkspace
+            defer {
+                io.frame.workspace = workspace
+                // Backwards: one value may be several inputs, and the first one saved its own pointer.
+                for (position, conversion) in outputs.enumerated().reversed() where io.hasOutput(conversion.index) {
+                    pointers[Int(io.layout.outputs[conversion.index])] = saved[inputs.count + position]
+                }
+                for (position, conversion) in inputs.enumerated().reversed() where io.has(conversion.index) {
+                    pointers[Int(io.layout.inputs[conversion.index])] = saved[position]
+                }
+            }
+            try body()
+        }
+    }
+
+    private static func address(_ place: Conversion.Place, _ workspace: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
+        switch place {
+        case .workspace(let offset): workspace + offset
+        case .constant(let storage): storage.base
+        }
+    }
+}
