@@ -5,6 +5,9 @@ import ApusGraph
 package enum Registry {
     private static let operators: [any Operator.Type] = [
         IdentityOperator.self,
+        IfOperator.self,
+        LoopOperator.self,
+        ScanOperator.self,
     ]
 
     private struct Key: Hashable {
