@@ -5,6 +5,8 @@ import Synchronization
 package final class Storage: @unchecked Sendable {
     package let base: UnsafeMutableRawPointer
     package let byteCount: Int
+    /// Whether Apus allocated the region; false for memory of the caller or of a mapped file.
+    package let isOwned: Bool
     /// Differs between any two storages of the process's life: the identity of the contents for caches.
     package let identifier: UInt64
     private let onRelease: () -> Void
@@ -14,8 +16,10 @@ package final class Storage: @unchecked Sendable {
     package static let alignment = 64
 
     private init(
-        base: UnsafeMutableRawPointer, byteCount: Int, onRelease: @escaping () -> Void, onDropPages: (() -> Void)? = nil
+        base: UnsafeMutableRawPointer, byteCount: Int, isOwned: Bool, onRelease: @escaping () -> Void,
+        onDropPages: (() -> Void)? = nil
     ) {
+        self.isOwned = isOwned
         self.base = base
         self.byteCount = byteCount
         identifier = Storage.counter.add(1, ordering: .relaxed).newValue
@@ -35,7 +39,7 @@ package final class Storage: @unchecked Sendable {
             budget.release(byteCount)
             throw ApusError(.outOfMemory, "the system has no \(byteCount) bytes for \(purpose())")
         }
-        return Storage(base: pointer, byteCount: byteCount) {
+        return Storage(base: pointer, byteCount: byteCount, isOwned: true) {
             free(pointer)
             budget.release(byteCount)
         }
@@ -50,7 +54,7 @@ package final class Storage: @unchecked Sendable {
         onRelease: @escaping () -> Void = {}, onDropPages: (() -> Void)? = nil
     ) -> Storage {
         Storage(
-            base: UnsafeMutableRawPointer(mutating: base), byteCount: byteCount,
+            base: UnsafeMutableRawPointer(mutating: base), byteCount: byteCount, isOwned: false,
             onRelease: { withExtendedLifetime(owner) { onRelease() } }, onDropPages: onDropPages)
     }
 

@@ -130,6 +130,28 @@ extension Value {
         }
     }
 
+    /// The same contents in memory that Apus owns: parts that lie in the caller's memory or in a mapped file are copied.
+    package func owned(budget: MemoryBudget) throws -> Value {
+        switch self {
+        case .tensor(let tensor):
+            return tensor.storage.isOwned ? self : .tensor(try tensor.copied(budget: budget))
+        case .strings: return self
+        case .sequence(var sequence):
+            sequence.elements = try sequence.elements.map { try $0.owned(budget: budget) }
+            return .sequence(sequence)
+        case .map(var map):
+            map.values = try map.values.owned(budget: budget)
+            return .map(map)
+        case .optional(var optional):
+            optional.element = try optional.element?.owned(budget: budget)
+            return .optional(optional)
+        case .sparse(let sparse):
+            let values = try Value.tensor(sparse.values).owned(budget: budget).asTensor()
+            let indices = try Value.tensor(sparse.indices).owned(budget: budget).asTensor()
+            return .sparse(SparseTensor(shape: sparse.shape, values: values, indices: indices))
+        }
+    }
+
     /// The shape of a dense or string tensor; nil for other kinds.
     package var shape: Shape? {
         switch self {

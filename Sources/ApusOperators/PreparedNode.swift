@@ -153,6 +153,13 @@ package struct NodeIO {
         return .tensor(try view(index).copied(budget: budget))
     }
 
+    /// Input `index` of any kind, valid during the step only: contents in the arena are not copied.
+    package func borrowedValue(_ index: Int) throws -> Value {
+        guard has(index) else { throw ApusError(.invalidModel, "input \(index) is missing") }
+        if let value = frame.values[Int(layout.inputs[index])] { return value }
+        return .tensor(try view(index))
+    }
+
     /// Dense tensor input `index`, valid during the step only.
     package func view(_ index: Int) throws -> Tensor {
         guard has(index) else { throw ApusError(.invalidModel, "input \(index) is missing") }
