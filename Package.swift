@@ -29,9 +29,13 @@ let package = Package(
         .target(name: "ApusOptimizer", dependencies: ["ApusOperators"]),
         .target(name: "ApusRuntime", dependencies: ["ApusOperators"]),
         .target(name: "Apus", dependencies: ["CApus", "ApusONNX", "ApusOptimizer", "ApusRuntime"]),
+        // libpng, TurboJPEG and zlib behind plain functions; for the command line only.
+        .target(
+            name: "CImageCodecs",
+            linkerSettings: [.linkedLibrary("png"), .linkedLibrary("turbojpeg"), .linkedLibrary("z")]),
         .executableTarget(
             name: "ApusCLI",
-            dependencies: ["Apus", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: ["Apus", "CImageCodecs", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         .target(name: "TestSupport", dependencies: ["ApusCore", "ApusGraph"], path: "Tests/TestSupport"),
         .testTarget(name: "CApusKernelsTests", dependencies: ["CApusKernels", "TestSupport"]),
