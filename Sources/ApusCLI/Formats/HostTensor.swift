@@ -1,6 +1,8 @@
+import ApusCore
+
 /// A tensor in this process's memory, as files and the terminal see it: elements in row-major (C) order, little-endian.
 struct HostTensor: Equatable, Sendable {
-    let type: TensorType
+    let type: ElementType
     let shape: [Int]
     /// The elements of every type but `string`; 2-, 4- and 6-bit elements are packed as in ONNX's `raw_data`.
     let bytes: [UInt8]
@@ -8,12 +10,12 @@ struct HostTensor: Equatable, Sendable {
     let strings: [[UInt8]]
 
     /// - Throws: `CLIError` when the memory does not fit the shape.
-    init(_ type: TensorType, _ shape: [Int], bytes: [UInt8]) throws {
+    init(_ type: ElementType, _ shape: [Int], bytes: [UInt8]) throws {
         guard let count = elementCount(shape), let expected = type.byteCount(count) else {
-            throw CLIError.file("no tensor of \(type.name) can have the shape \(shape)")
+            throw CLIError.file("no tensor of \(type.numpyName) can have the shape \(shape)")
         }
         guard bytes.count == expected else {
-            throw CLIError.file("a \(type.name) tensor of shape \(shape) takes \(expected) bytes, not \(bytes.count)")
+            throw CLIError.file("a \(type.numpyName) tensor of shape \(shape) takes \(expected) bytes, not \(bytes.count)")
         }
         (self.type, self.shape, self.bytes, self.strings) = (type, shape, bytes, [])
     }
@@ -26,13 +28,13 @@ struct HostTensor: Equatable, Sendable {
     }
 
     /// From numbers, converted to `type`, which must be a real number type.
-    init(_ type: TensorType, _ shape: [Int], numbers: [Double]) throws {
+    init(_ type: ElementType, _ shape: [Int], numbers: [Double]) throws {
         var builder = ElementWriter(type)
         for number in numbers { try builder.append(number) }
         try self.init(type, shape, bytes: builder.finish())
     }
 
-    static func zeros(_ type: TensorType, _ shape: [Int]) throws -> HostTensor {
+    static func zeros(_ type: ElementType, _ shape: [Int]) throws -> HostTensor {
         guard let count = elementCount(shape) else { throw CLIError.usage("no tensor can have the shape \(shape)") }
         if type == .string { return try HostTensor(shape, strings: Array(repeating: [], count: count)) }
         guard let size = type.byteCount(count) else { throw CLIError.usage("the shape \(shape) is too large") }
@@ -65,7 +67,8 @@ struct HostTensor: Equatable, Sendable {
     /// Every element of an integer or boolean tensor other than uint64; empty for other types.
     func integers() -> [Int64] {
         if type == .bool { return bytes.map { $0 == 0 ? 0 : 1 } }
-        guard let (signed, bits) = type.integer, signed || bits < 64 else { return [] }
+        guard type.isInteger, type != .uint64 else { return [] }
+        let (signed, bits) = (type.isSigned, type.bitWidth)
         return codes().map { code in
             // Shifting the sign bit to the top and back extends it.
             let up = UInt64(64 - bits)
@@ -75,7 +78,8 @@ struct HostTensor: Equatable, Sendable {
 
     /// The bit patterns of elements of at most 64 bits.
     func codes() -> [UInt64] {
-        guard let bits = type.bits, bits <= 64 else { return [] }
+        let bits = type.bitWidth
+        guard (1...64).contains(bits) else { return [] }
         var out: [UInt64] = []
         out.reserveCapacity(count)
         switch bits {
@@ -90,7 +94,8 @@ struct HostTensor: Equatable, Sendable {
 
     /// One byte per element of a packed type, the bits above the element zero; other types as they are.
     func unpacked() -> [UInt8] {
-        guard type.isPacked, let bits = type.bits else { return bytes }
+        guard type.isPacked else { return bytes }
+        let bits = type.bitWidth
         let mask = UInt16(1) << UInt16(bits) - 1
         return (0..<count).map { index in
             let bit = index * bits
@@ -100,8 +105,9 @@ struct HostTensor: Equatable, Sendable {
     }
 
     /// Packs one byte per element into the layout of a packed type; other types as they are.
-    static func packed(_ elements: [UInt8], as type: TensorType) -> [UInt8] {
-        guard type.isPacked, let bits = type.bits, let size = type.byteCount(elements.count) else { return elements }
+    static func packed(_ elements: [UInt8], as type: ElementType) -> [UInt8] {
+        guard type.isPacked, let size = type.byteCount(elements.count) else { return elements }
+        let bits = type.bitWidth
         let mask = UInt8(1) << UInt8(bits) - 1
         var out = [UInt8](repeating: 0, count: size)
         for (index, element) in elements.enumerated() {
@@ -124,10 +130,10 @@ struct HostTensor: Equatable, Sendable {
 
 /// Collects numbers as elements of one type.
 struct ElementWriter {
-    let type: TensorType
+    let type: ElementType
     private var bytes: [UInt8] = []
 
-    init(_ type: TensorType) { self.type = type }
+    init(_ type: ElementType) { self.type = type }
 
     /// Appends a number, rounded to the type if that is a float; an integer type takes whole numbers in its range only.
     mutating func append(_ number: Double) throws {
@@ -146,23 +152,24 @@ struct ElementWriter {
         default:
             if let format = SmallFloat(type) {
                 let code = format.encode(number)
-                if type.bits == 16 { append(bits: code) } else { bytes.append(UInt8(truncatingIfNeeded: code)) }
+                if type.bitWidth == 16 { append(bits: code) } else { bytes.append(UInt8(truncatingIfNeeded: code)) }
             } else if let value = Int64(exactly: number) {
                 try append(integer: value)
             } else if type == .uint64, let value = UInt64(exactly: number) {
                 append(bits: value)
             } else {
-                throw CLIError.file("\(number) is no \(type.name)")
+                throw CLIError.file("\(number) is no \(type.numpyName)")
             }
         }
     }
 
     /// Appends a whole number exactly.
     mutating func append(integer value: Int64) throws {
-        guard let (signed, width) = type.integer else { return try append(Double(value)) }
+        guard type.isInteger else { return try append(Double(value)) }
+        let (signed, width) = (type.isSigned, type.bitWidth)
         let least = signed ? -1 << Int64(width - 1) : 0
         let most = signed ? ~least : width == 64 ? Int64.max : 1 << Int64(width) - 1
-        guard value >= least, value <= most else { throw CLIError.file("\(value) is out of range for \(type.name)") }
+        guard value >= least, value <= most else { throw CLIError.file("\(value) is out of range for \(type.numpyName)") }
         switch width {
         case 16: append(bits: UInt16(truncatingIfNeeded: value))
         case 32: append(bits: UInt32(truncatingIfNeeded: value))

@@ -1,7 +1,9 @@
+import ApusCore
+
 /// An array as a .npy file holds it: the element type may be one that only the reader's caller knows.
 struct NPYArray: Equatable, Sendable {
     enum Element: Equatable, Sendable {
-        case known(TensorType)
+        case known(ElementType)
         /// ml_dtypes' bfloat16, float8, 4-bit and other types are stored as anonymous void elements of this many bytes.
         case void(size: Int)
     }
@@ -15,7 +17,7 @@ struct NPYArray: Equatable, Sendable {
     /// The tensor.
     ///
     /// - Parameter type: what void elements are; a known type does not need it and is never reinterpreted.
-    func tensor(voidAs type: TensorType? = nil) throws -> HostTensor {
+    func tensor(voidAs type: ElementType? = nil) throws -> HostTensor {
         switch element {
         case .known(.string): return try HostTensor(shape, strings: strings)
         case .known(let known): return try HostTensor(known, shape, bytes: bytes)
@@ -24,7 +26,7 @@ struct NPYArray: Equatable, Sendable {
                 throw CLIError.file("the file holds void elements of \(size) bytes and does not say what they are")
             }
             guard type.unpackedSize == size else {
-                throw CLIError.file("void elements of \(size) bytes cannot be \(type.name)")
+                throw CLIError.file("void elements of \(size) bytes cannot be \(type.numpyName)")
             }
             return try HostTensor(type, shape, bytes: HostTensor.packed(bytes, as: type))
         }
@@ -164,8 +166,9 @@ enum NPY {
             // ml_dtypes keeps signed narrow integers sign-extended in their byte.
             ("<V1", tensor.integers().map { UInt8(truncatingIfNeeded: $0) })
         default:
-            if let (signed, bits) = tensor.type.integer, bits >= 8 {
-                ("\(bits == 8 ? "|" : "<")\(signed ? "i" : "u")\(bits / 8)", tensor.bytes)
+            if tensor.type.isInteger, !tensor.type.isPacked {
+                ("\(tensor.type.bitWidth == 8 ? "|" : "<")\(tensor.type.isSigned ? "i" : "u")\(tensor.type.bitWidth / 8)",
+                    tensor.bytes)
             } else {
                 ("<V\(tensor.type.unpackedSize ?? 1)", tensor.unpacked())
             }

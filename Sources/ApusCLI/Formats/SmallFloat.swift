@@ -1,3 +1,5 @@
+import ApusCore
+
 /// A binary floating-point format of at most 16 bits, described by its fields.
 ///
 /// One description serves decoding and encoding of every narrow format ONNX has; speed is of no concern here.
@@ -20,7 +22,7 @@ struct SmallFloat: Sendable {
     let specials: Specials
 
     /// The format of a type, or nil when it is no narrow signed float.
-    init?(_ type: TensorType) {
+    init?(_ type: ElementType) {
         switch type {
         case .float16: self.init(5, 10, 15, .ieee)
         case .bfloat16: self.init(8, 7, 127, .ieee)
