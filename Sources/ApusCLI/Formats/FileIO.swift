@@ -67,6 +67,8 @@ enum FileIO {
         guard isDirectory(path) else { throw CLIError.file("\(path): is not a directory") }
     }
 
+    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
     static func isDirectory(_ path: String) -> Bool {
         var status = stat()
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR

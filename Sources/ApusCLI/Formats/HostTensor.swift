@@ -167,8 +167,8 @@ struct ElementWriter {
     mutating func append(integer value: Int64) throws {
         guard type.isInteger else { return try append(Double(value)) }
         let (signed, width) = (type.isSigned, type.bitWidth)
-        let least = signed ? -1 << Int64(width - 1) : 0
-        let most = signed ? ~least : width == 64 ? Int64.max : 1 << Int64(width) - 1
+        let least: Int64 = signed ? -1 << Int64(width - 1) : 0
+        let most: Int64 = signed ? ~least : width == 64 ? .max : 1 << Int64(width) - 1
         guard value >= least, value <= most else { throw CLIError.file("\(value) is out of range for \(type.numpyName)") }
         switch width {
         case 16: append(bits: UInt16(truncatingIfNeeded: value))
