@@ -3,13 +3,13 @@
 /// Expressions are polynomials with integer coefficients in normal form, so equal sizes compare equal however an
 /// exporter computed them: `batch*seq`, `past+seq`, `4*h`. Divisions that do not come out even, and other functions, are
 /// symbols of their own, named by what they compute (`floor(seq/2)`).
-package enum Dimension: Hashable, Sendable {
+public enum Dimension: Hashable, Sendable {
     case known(Int)
     case symbolic(Expression)
     case unknown
 
     /// A sum of products of symbols. Invariant: no zero coefficients, terms sorted, not a plain number.
-    package struct Expression: Hashable, Sendable {
+    public struct Expression: Hashable, Sendable {
         fileprivate var terms: [Term]
 
         fileprivate struct Term: Hashable, Sendable {
@@ -20,7 +20,7 @@ package enum Dimension: Hashable, Sendable {
     }
 
     /// A name; the function kept with it, where it stands for one, gives its value from other dimensions.
-    package indirect enum Symbol: Hashable, Sendable {
+    public indirect enum Symbol: Hashable, Sendable {
         case name(ByteString)
         case floorDivision(Dimension, Dimension)
         case maximum(Dimension, Dimension)
@@ -32,7 +32,7 @@ package enum Dimension: Hashable, Sendable {
         .symbolic(Expression(terms: [.init(coefficient: 1, symbols: [.name(name)])]))
     }
 
-    package var known: Int? {
+    public var known: Int? {
         if case .known(let value) = self { return value }
         return nil
     }
@@ -209,7 +209,7 @@ extension Dimension {
 // MARK: - Printing
 
 extension Dimension: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         switch self {
         case .known(let value): "\(value)"
         case .unknown: "?"
@@ -219,7 +219,7 @@ extension Dimension: CustomStringConvertible {
 }
 
 extension Dimension.Expression: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         var text = ""
         for term in terms {
             let factors = term.symbols.map(\.description)
@@ -231,7 +231,7 @@ extension Dimension.Expression: CustomStringConvertible {
     }
 
     /// The name, where this is one plain symbol.
-    package var plainName: ByteString? {
+    public var plainName: ByteString? {
         if terms.count == 1, terms[0].coefficient == 1, terms[0].symbols.count == 1, case .name(let name) = terms[0].symbols[0] {
             return name
         }
@@ -240,7 +240,7 @@ extension Dimension.Expression: CustomStringConvertible {
 }
 
 extension Dimension.Symbol: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         switch self {
         case .name(let name): name.description
         case .floorDivision(let a, let b): "floor((\(a))/(\(b)))"
@@ -253,9 +253,9 @@ extension Dimension.Symbol: CustomStringConvertible {
 // MARK: - Shapes of dimensions
 
 /// A shape of which the rank or some dimensions may be unknown or symbolic.
-package struct PartialShape: Hashable, Sendable, CustomStringConvertible {
+public struct PartialShape: Hashable, Sendable, CustomStringConvertible {
     /// nil: not even the rank is known.
-    package let dimensions: [Dimension]?
+    public let dimensions: [Dimension]?
 
     package init(_ dimensions: [Dimension]?) {
         self.dimensions = dimensions
@@ -273,7 +273,7 @@ package struct PartialShape: Hashable, Sendable, CustomStringConvertible {
         PartialShape([Dimension](repeating: .unknown, count: max(0, rank)))
     }
 
-    package var rank: Int? { dimensions?.count }
+    public var rank: Int? { dimensions?.count }
 
     /// The shape as numbers, where every dimension is known and none negative; throws where the product overflows.
     package func concrete() throws -> Shape? {
@@ -333,7 +333,7 @@ package struct PartialShape: Hashable, Sendable, CustomStringConvertible {
         return PartialShape(result)
     }
 
-    package var description: String {
+    public var description: String {
         guard let dimensions else { return "[...]" }
         return "[" + dimensions.map(\.description).joined(separator: ",") + "]"
     }

@@ -2,20 +2,20 @@ import Glibc
 import Synchronization
 
 /// How a caller stops a run: a flag that any thread may raise, and a point in time.
-package final class RunControl: Sendable {
+public final class RunControl: Sendable {
     private let cancelled = Atomic<Bool>(false)
     /// Nanoseconds of CLOCK_MONOTONIC; .max: none.
     private let deadline = Atomic<Int64>(.max)
 
-    package init() {}
+    public init() {}
 
-    package func cancel() { cancelled.store(true, ordering: .relaxed) }
+    public func cancel() { cancelled.store(true, ordering: .relaxed) }
 
     /// Forgets an earlier cancel.
-    package func reset() { cancelled.store(false, ordering: .relaxed) }
+    public func reset() { cancelled.store(false, ordering: .relaxed) }
 
     /// The run must end within `nanoseconds` from now; nil: no limit.
-    package func setTimeLimit(nanoseconds: Int64?) {
+    public func setTimeLimit(nanoseconds: Int64?) {
         guard let nanoseconds else { return deadline.store(.max, ordering: .relaxed) }
         let (end, overflow) = RunControl.now().addingReportingOverflow(max(0, nanoseconds))
         deadline.store(overflow ? .max : end, ordering: .relaxed)

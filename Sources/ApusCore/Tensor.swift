@@ -1,7 +1,7 @@
 /// A dense, row-major tensor of any fixed-size element type: a view of some storage.
-package struct Tensor: @unchecked Sendable {
-    package let type: ElementType
-    package let shape: Shape
+public struct Tensor: @unchecked Sendable {
+    public let type: ElementType
+    public let shape: Shape
     package let storage: Storage
     /// Where the first element lies, in bytes from the storage's base.
     package let offset: Int
@@ -35,7 +35,7 @@ package struct Tensor: @unchecked Sendable {
     }
 
     package var pointer: UnsafeMutableRawPointer { storage.base + offset }
-    package var count: Int { shape.count }
+    public var count: Int { shape.count }
 
     /// Size of the elements in memory.
     package var byteCount: Int { type.byteCount(shape.count) ?? 0 }
@@ -56,7 +56,7 @@ package struct Tensor: @unchecked Sendable {
     }
 
     /// The elements as an array; `T` must be the element type's Swift type. For small tensors and tests.
-    package func array<T: BitwiseCopyable>(_: T.Type) -> [T] {
+    public func array<T: BitwiseCopyable>(_: T.Type) -> [T] {
         guard MemoryLayout<T>.stride == type.byteWidth else { return [] }
         return (0..<count).map { pointer.loadUnaligned(fromByteOffset: $0 * MemoryLayout<T>.stride, as: T.self) }
     }
@@ -82,7 +82,7 @@ package struct Tensor: @unchecked Sendable {
     }
 
     /// A tensor with the given elements. `T` must match `type` in size.
-    package init<T: BitwiseCopyable>(_ type: ElementType, _ dimensions: [Int], _ elements: [T], budget: MemoryBudget = .shared) throws {
+    package init<T: BitwiseCopyable>(_ type: ElementType, _ dimensions: [Int], _ elements: [T], budget: MemoryBudget) throws {
         let shape = try Shape(dimensions)
         guard elements.count == shape.count, MemoryLayout<T>.stride == type.byteWidth else {
             throw ApusError(.shapeMismatch, "\(elements.count) elements do not make a \(type.name) tensor of shape \(shape)")
@@ -90,6 +90,18 @@ package struct Tensor: @unchecked Sendable {
         self = try Tensor.allocate(type, shape, budget: budget)
         elements.withUnsafeBytes { bytes in
             if let base = bytes.baseAddress { pointer.copyMemory(from: base, byteCount: bytes.count) }
+        }
+    }
+
+    /// A tensor with the given elements, copied. `T` must match `type` in size; not for strings and types below 8 bits.
+    public init<T: BitwiseCopyable>(_ type: ElementType, _ dimensions: [Int], _ elements: [T]) throws {
+        try self.init(type, dimensions, elements, budget: .shared)
+    }
+
+    /// Reads the elements in place: row-major, as `ElementType.bitWidth` lays them out.
+    public func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        try withExtendedLifetime(storage) {
+            try body(UnsafeRawBufferPointer(start: pointer, count: byteCount))
         }
     }
 

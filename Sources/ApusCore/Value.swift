@@ -1,5 +1,5 @@
 /// Anything that flows along an edge of the graph.
-package indirect enum Value: Sendable {
+public indirect enum Value: Sendable {
     case tensor(Tensor)
     case strings(StringTensor)
     case sequence(SequenceValue)
@@ -9,11 +9,11 @@ package indirect enum Value: Sendable {
 }
 
 /// A tensor of strings, row-major.
-package struct StringTensor: Sendable {
-    package let shape: Shape
-    package let elements: [ByteString]
+public struct StringTensor: Sendable {
+    public let shape: Shape
+    public let elements: [ByteString]
 
-    package init(shape: Shape, elements: [ByteString]) throws {
+    public init(shape: Shape, elements: [ByteString]) throws {
         guard shape.count == elements.count else {
             throw ApusError(.shapeMismatch, "\(elements.count) strings do not fill shape \(shape)")
         }
@@ -23,23 +23,23 @@ package struct StringTensor: Sendable {
 }
 
 /// An ordered list of values of one type.
-package struct SequenceValue: Sendable {
-    package var elementType: ValueType
-    package var elements: [Value]
+public struct SequenceValue: Sendable {
+    public var elementType: ValueType
+    public var elements: [Value]
 
-    package init(elementType: ValueType, elements: [Value]) {
+    public init(elementType: ValueType, elements: [Value]) {
         self.elementType = elementType
         self.elements = elements
     }
 }
 
 /// A dictionary with integer or string keys, in the order of insertion.
-package struct MapValue: Sendable {
-    package enum Keys: Sendable {
+public struct MapValue: Sendable {
+    public enum Keys: Sendable {
         case integers(ElementType, [Int64])
         case strings([ByteString])
 
-        package var count: Int {
+        public var count: Int {
             switch self {
             case .integers(_, let keys): keys.count
             case .strings(let keys): keys.count
@@ -47,36 +47,36 @@ package struct MapValue: Sendable {
         }
     }
 
-    package var keys: Keys
+    public var keys: Keys
     /// As many as keys: a tensor (or strings) of one value per key.
-    package var values: Value
+    public var values: Value
 
-    package init(keys: Keys, values: Value) {
+    public init(keys: Keys, values: Value) {
         self.keys = keys
         self.values = values
     }
 }
 
 /// A value that may be absent.
-package struct OptionalValue: Sendable {
-    package var elementType: ValueType
-    package var element: Value?
+public struct OptionalValue: Sendable {
+    public var elementType: ValueType
+    public var element: Value?
 
-    package init(elementType: ValueType, element: Value?) {
+    public init(elementType: ValueType, element: Value?) {
         self.elementType = elementType
         self.element = element
     }
 }
 
 /// A sparse tensor in coordinate form.
-package struct SparseTensor: Sendable {
-    package let shape: Shape
+public struct SparseTensor: Sendable {
+    public let shape: Shape
     /// The non-zero elements, [count].
-    package let values: Tensor
+    public let values: Tensor
     /// int64, [count] of linear positions or [count, rank] of coordinates.
-    package let indices: Tensor
+    public let indices: Tensor
 
-    package init(shape: Shape, values: Tensor, indices: Tensor) {
+    public init(shape: Shape, values: Tensor, indices: Tensor) {
         self.shape = shape
         self.values = values
         self.indices = indices
@@ -84,7 +84,7 @@ package struct SparseTensor: Sendable {
 }
 
 /// The type of a value, with what is known of its shape.
-package indirect enum ValueType: Hashable, Sendable {
+public indirect enum ValueType: Hashable, Sendable {
     case tensor(ElementType, PartialShape)
     case sparse(ElementType, PartialShape)
     case sequence(ValueType)
@@ -92,30 +92,39 @@ package indirect enum ValueType: Hashable, Sendable {
     case optional(ValueType)
 }
 
+/// What sort of value something is.
+public enum ValueKind: Int32, Sendable, CaseIterable {
+    case tensor = 1
+    case sequence, map, optional, sparse
+}
+
 extension Value {
+    /// The kind; a string tensor is a tensor.
+    public var kind: ValueKind { type.kind }
+
     /// The dense tensor this is, or an error.
-    package func asTensor() throws -> Tensor {
+    public func asTensor() throws -> Tensor {
         if case .tensor(let tensor) = self { return tensor }
         throw ApusError(.typeMismatch, "a dense tensor expected, found \(type)")
     }
 
-    package func asSequence() throws -> SequenceValue {
+    public func asSequence() throws -> SequenceValue {
         if case .sequence(let sequence) = self { return sequence }
         throw ApusError(.typeMismatch, "a sequence expected, found \(type)")
     }
 
-    package func asStrings() throws -> StringTensor {
+    public func asStrings() throws -> StringTensor {
         if case .strings(let strings) = self { return strings }
         throw ApusError(.typeMismatch, "a string tensor expected, found \(type)")
     }
 
-    package func asOptional() throws -> OptionalValue {
+    public func asOptional() throws -> OptionalValue {
         if case .optional(let optional) = self { return optional }
         throw ApusError(.typeMismatch, "an optional expected, found \(type)")
     }
 
     /// Type and shape of this very value.
-    package var type: ValueType {
+    public var type: ValueType {
         switch self {
         case .tensor(let tensor): .tensor(tensor.type, PartialShape(tensor.shape))
         case .strings(let strings): .tensor(.string, PartialShape(strings.shape))
@@ -153,7 +162,7 @@ extension Value {
     }
 
     /// The shape of a dense or string tensor; nil for other kinds.
-    package var shape: Shape? {
+    public var shape: Shape? {
         switch self {
         case .tensor(let tensor): tensor.shape
         case .strings(let strings): strings.shape
@@ -164,13 +173,24 @@ extension Value {
 
 extension ValueType: CustomStringConvertible {
     /// As onnxruntime spells types, with the shape: `tensor(float)[N,3]`, `seq(tensor(int64)[?])`.
-    package var description: String {
+    public var description: String {
         switch self {
         case .tensor(let type, let shape): "tensor(\(type.name))\(shape)"
         case .sparse(let type, let shape): "sparse_tensor(\(type.name))\(shape)"
         case .sequence(let element): "seq(\(element))"
         case .map(let key, let value): "map(\(key.name),\(value))"
         case .optional(let element): "optional(\(element))"
+        }
+    }
+
+    /// The kind of a value of this type.
+    public var kind: ValueKind {
+        switch self {
+        case .tensor: .tensor
+        case .sparse: .sparse
+        case .sequence: .sequence
+        case .map: .map
+        case .optional: .optional
         }
     }
 
