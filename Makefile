@@ -1,0 +1,67 @@
+# Apus: `make demo` shows it, `make test` checks it, `make install` puts it in place. `make help` lists the rest.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SWIFT   ?= swift
+JOBS    ?=
+
+RELEASE   := .build/release
+LIBRARY   := $(RELEASE)/libapus.so
+CLI       := $(RELEASE)/apus-cli
+EXPORTS   := build/apus.exports
+# The library needs no Swift run time on its target and exports what apus.h declares. The same compiler flags for both
+# products let them share every module.
+FLAGS     := -c release -Xcc -fvisibility=hidden -Xswiftc -static-stdlib $(if $(JOBS),--jobs $(JOBS))
+
+.DEFAULT_GOAL := help
+.PHONY: help deps deps-test build demo test test-swift sanitize install uninstall models clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Install the system packages that the build needs, where missing
+	@Scripts/install-deps.sh build
+
+deps-test:
+	@Scripts/install-deps.sh test
+
+$(EXPORTS): include/apus.h Scripts/exported-names.py
+	@mkdir -p build
+	@python3 Scripts/exported-names.py --version-script > $@.tmp && mv $@.tmp $@
+
+build: deps $(EXPORTS) ## The release library and command line
+	$(SWIFT) build $(FLAGS) --product apus -Xlinker --version-script=$(CURDIR)/$(EXPORTS)
+	$(SWIFT) build $(FLAGS) --product apus-cli
+
+demo: build ## Classify a picture of a digit with three networks
+	@APUS=$(CURDIR)/$(CLI) Examples/demo.sh
+
+test: deps-test build ## Everything: Swift, kernels, C, C++, Python, command line
+	@python3 Scripts/run-tests.py --library $(LIBRARY) --cli $(CLI) --python .venv/bin/python
+
+test-swift: deps ## The Swift tests alone; ONLY=NAME for some of them
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build $(if $(ONLY),--filter $(ONLY))
+
+sanitize: deps ## The Swift tests with the address and the undefined-behaviour sanitizer, in a build folder of their own
+	$(SWIFT) build --build-tests --scratch-path .build-sanitize --sanitize=address --sanitize=undefined
+	$(SWIFT) test --skip-build --scratch-path .build-sanitize --sanitize=address --sanitize=undefined
+
+install: build ## Library, header, pkg-config file and command line under PREFIX (and DESTDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 -s $(CLI) $(DESTDIR)$(PREFIX)/bin/apus
+	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/libapus.so
+	strip --strip-unneeded $(DESTDIR)$(PREFIX)/lib/libapus.so
+	install -m 644 include/apus.h $(DESTDIR)$(PREFIX)/include/apus.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e "s|@VERSION@|$$(python3 Scripts/exported-names.py --version)|" Scripts/apus.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/apus.pc
+
+uninstall: ## Remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/apus $(DESTDIR)$(PREFIX)/lib/libapus.so $(DESTDIR)$(PREFIX)/include/apus.h \
+		$(DESTDIR)$(PREFIX)/lib/pkgconfig/apus.pc
+
+models: ## Train the example networks again (needs Examples/train/requirements.txt)
+	python3 Examples/train/train_digits.py
+
+clean: ## Remove everything that was built
+	rm -rf .build .build-sanitize build .venv
