@@ -5,6 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// The name of a level's table, and the level as text, after expansion of a macro such as APUS_LEVEL.
+#define APUS_NAME_OF(FAMILY, LEVEL) FAMILY##_##LEVEL
+#define APUS_NAME(FAMILY, LEVEL) APUS_NAME_OF(FAMILY, LEVEL)
+#define APUS_TEXT_OF(LEVEL) #LEVEL
+#define APUS_TEXT(LEVEL) APUS_TEXT_OF(LEVEL)
+
 /// Defines `NAME_at` and `NAME_select` over the array `TABLE` of pointers to `TYPE`, best first, `generic` last.
 #define APUS_DEFINE_LOOKUP(TYPE, NAME, TABLE)                                    \
   const TYPE *NAME##_at(size_t index) {                                          \

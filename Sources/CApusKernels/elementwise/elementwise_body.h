@@ -1,6 +1,7 @@
 // The functions of one level, written over the vectors of the vec_*.h included before. The including file defines
 // APUS_LEVEL (the suffix of the table) and APUS_LEVEL_ISA, and surrounds this with the target region.
 #include "../simd/vec_math.h"
+#include "../cpu/table.h"
 #include "apus_elementwise.h"
 #include "double_math.h"
 
@@ -104,6 +105,11 @@ static void unary_pow(size_t n, const float *x, float *y, const float *params) {
     }
   }
 }
+
+#define UNARY(NAME, ENUMERATOR, PARAMS) \
+  static void row_##NAME(float *row, size_t n, const float *params) { unary_##NAME(n, row, row, params); }
+#include "unary.def"
+#undef UNARY
 
 // MARK: Two operands
 
@@ -244,18 +250,18 @@ DEFINE_BLEND(64)
 // MARK: Table
 
 #define FORMS(NAME) {NAME##_vv, NAME##_vs, NAME##_sv}
-#define LEVEL_TABLE_OF(LEVEL) apus_elementwise_##LEVEL
-#define LEVEL_TABLE(LEVEL) LEVEL_TABLE_OF(LEVEL)
-#define TEXT_OF(LEVEL) #LEVEL
-#define TEXT(LEVEL) TEXT_OF(LEVEL)
-
-extern const apus_elementwise_kernels LEVEL_TABLE(APUS_LEVEL);
-const apus_elementwise_kernels LEVEL_TABLE(APUS_LEVEL) = {
-    .name = TEXT(APUS_LEVEL),
+extern const apus_elementwise_kernels APUS_NAME(apus_elementwise, APUS_LEVEL);
+const apus_elementwise_kernels APUS_NAME(apus_elementwise, APUS_LEVEL) = {
+    .name = APUS_TEXT(APUS_LEVEL),
     .isa = APUS_LEVEL_ISA,
     .scale_shift = scale_shift,
     .unary = {
 #define UNARY(NAME, ENUMERATOR, PARAMS) [APUS_UNARY_##ENUMERATOR] = unary_##NAME,
+#include "unary.def"
+#undef UNARY
+    },
+    .row = {
+#define UNARY(NAME, ENUMERATOR, PARAMS) [APUS_UNARY_##ENUMERATOR] = row_##NAME,
 #include "unary.def"
 #undef UNARY
     },

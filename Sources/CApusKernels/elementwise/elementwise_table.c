@@ -17,6 +17,10 @@ apus_unary_fn apus_elementwise_unary(const apus_elementwise_kernels *kernels, ap
   return (unsigned)op < APUS_UNARY_COUNT ? kernels->unary[op] : NULL;
 }
 
+apus_row_function apus_elementwise_row(const apus_elementwise_kernels *kernels, apus_unary_op op) {
+  return (unsigned)op < APUS_UNARY_COUNT ? kernels->row[op] : NULL;
+}
+
 apus_binary_fn apus_elementwise_binary(const apus_elementwise_kernels *kernels, apus_binary_op op, apus_binary_form form) {
   if ((unsigned)op >= APUS_BINARY_COUNT || (unsigned)form >= APUS_BINARY_FORM_COUNT) return NULL;
   return kernels->binary[op][form];

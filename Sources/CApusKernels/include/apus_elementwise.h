@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "apus_cpu.h"
+#include "apus_epilogue.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -104,6 +105,7 @@ typedef struct apus_elementwise_kernels {
   void (*scale_shift)(size_t rows, size_t channels, const float *x, size_t x_stride, const float *scale,
                       const float *shift, float *y, size_t y_stride);
   apus_unary_fn unary[APUS_UNARY_COUNT];
+  apus_row_function row[APUS_UNARY_COUNT];
   apus_binary_fn binary[APUS_BINARY_COUNT][APUS_BINARY_FORM_COUNT];
   apus_integer_fn integer32[APUS_INTEGER_COUNT][APUS_BINARY_FORM_COUNT];
   apus_integer_fn integer64[APUS_INTEGER_COUNT][APUS_BINARY_FORM_COUNT];
@@ -118,6 +120,8 @@ const apus_elementwise_kernels *apus_elementwise_select(uint32_t levels);
 
 /// The function for an operation; NULL for a number that is none.
 apus_unary_fn apus_elementwise_unary(const apus_elementwise_kernels *kernels, apus_unary_op op);
+/// The same function in place, in the form that the epilogue of a product takes.
+apus_row_function apus_elementwise_row(const apus_elementwise_kernels *kernels, apus_unary_op op);
 apus_binary_fn apus_elementwise_binary(const apus_elementwise_kernels *kernels, apus_binary_op op, apus_binary_form form);
 /// `bytes` is the size of an element: 4 or 8.
 apus_integer_fn apus_elementwise_integer(const apus_elementwise_kernels *kernels, apus_integer_op op,

@@ -6,11 +6,14 @@
 #define APUS_KERNELS_H
 #include "apus_cpu.h"
 
+#include "apus_depthwise.h"
 #include "apus_elementwise.h"
 #include "apus_epilogue.h"
 #include "apus_indirection.h"
-#include "apus_sgemm.h"
-#include "apus_depthwise.h"
+#include "apus_normalization.h"
 #include "apus_pooling.h"
+#include "apus_reduce.h"
+#include "apus_sgemm.h"
+#include "apus_softmax.h"
 #include "apus_transpose.h"
 #endif

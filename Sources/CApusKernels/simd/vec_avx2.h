@@ -28,6 +28,9 @@ APUS_INLINE vf v_set1(float x) { return _mm256_set1_ps(x); }
 APUS_INLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
 APUS_INLINE void v_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 APUS_INLINE vf v_load_n(const float *p, size_t n) { return _mm256_maskload_ps(p, v_first(n)); }
+APUS_INLINE vf v_load_n_or(const float *p, size_t n, float fill) {
+  return _mm256_blendv_ps(_mm256_set1_ps(fill), v_load_n(p, n), _mm256_castsi256_ps(v_first(n)));
+}
 APUS_INLINE void v_store_n(float *p, size_t n, vf x) { _mm256_maskstore_ps(p, v_first(n), x); }
 APUS_INLINE vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 APUS_INLINE vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
@@ -48,6 +51,7 @@ APUS_INLINE vm v_lt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 APUS_INLINE vm v_le(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
 APUS_INLINE vm v_eq(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
 APUS_INLINE vm v_nan(vf a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
+APUS_INLINE vm vm_none(void) { return _mm256_setzero_ps(); }
 APUS_INLINE vm vm_or(vm a, vm b) { return _mm256_or_ps(a, b); }
 APUS_INLINE vm vm_and(vm a, vm b) { return _mm256_and_ps(a, b); }
 APUS_INLINE int vm_any(vm a) { return _mm256_movemask_ps(a) != 0; }

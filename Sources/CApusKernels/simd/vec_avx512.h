@@ -24,6 +24,9 @@ APUS_INLINE vf v_set1(float x) { return _mm512_set1_ps(x); }
 APUS_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 APUS_INLINE void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 APUS_INLINE vf v_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+APUS_INLINE vf v_load_n_or(const float *p, size_t n, float fill) {
+  return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), v_first(n), p);
+}
 APUS_INLINE void v_store_n(float *p, size_t n, vf x) { _mm512_mask_storeu_ps(p, v_first(n), x); }
 APUS_INLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 APUS_INLINE vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
@@ -44,6 +47,7 @@ APUS_INLINE vm v_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 APUS_INLINE vm v_le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 APUS_INLINE vm v_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 APUS_INLINE vm v_nan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+APUS_INLINE vm vm_none(void) { return 0; }
 APUS_INLINE vm vm_or(vm a, vm b) { return a | b; }
 APUS_INLINE vm vm_and(vm a, vm b) { return a & b; }
 APUS_INLINE int vm_any(vm a) { return a != 0; }

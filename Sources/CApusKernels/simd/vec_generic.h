@@ -4,7 +4,8 @@
 //   vf, vi, vm            floats, 32-bit integers, lane masks;  VW lanes each
 //   v_min(a, b)           a < b ? a : b, so b where either is NaN (v_max likewise)
 //   v_fma(a, b, c)        a*b + c: one rounding where the level has FMA, two here
-//   v_load_n / v_store_n  the first n < VW lanes; the others read as 0 and are not written, nor their memory touched
+//   v_load_n / v_store_n  the first n <= VW lanes; the others read as 0 and are not written, nor their memory touched;
+//                         v_load_n_or reads the others as a given number
 //   vi_pow2(n)            2^n as a float for -126 <= n <= 127
 // Shared by kernels of this target only; not part of the module's interface.
 #ifndef APUS_VEC_H
@@ -28,6 +29,7 @@ APUS_INLINE vf v_set1(float x) { return x; }
 APUS_INLINE vf v_load(const float *p) { return *p; }
 APUS_INLINE void v_store(float *p, vf x) { *p = x; }
 APUS_INLINE vf v_load_n(const float *p, size_t n) { return n ? *p : 0.0f; }
+APUS_INLINE vf v_load_n_or(const float *p, size_t n, float fill) { return n ? *p : fill; }
 APUS_INLINE void v_store_n(float *p, size_t n, vf x) { if (n) *p = x; }
 APUS_INLINE vf v_add(vf a, vf b) { return a + b; }
 APUS_INLINE vf v_sub(vf a, vf b) { return a - b; }
@@ -48,6 +50,7 @@ APUS_INLINE vm v_lt(vf a, vf b) { return -(a < b); }
 APUS_INLINE vm v_le(vf a, vf b) { return -(a <= b); }
 APUS_INLINE vm v_eq(vf a, vf b) { return -(a == b); }
 APUS_INLINE vm v_nan(vf a) { return -(a != a); }
+APUS_INLINE vm vm_none(void) { return 0; }
 APUS_INLINE vm vm_or(vm a, vm b) { return a | b; }
 APUS_INLINE vm vm_and(vm a, vm b) { return a & b; }
 APUS_INLINE int vm_any(vm a) { return a != 0; }
