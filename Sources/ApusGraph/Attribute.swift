@@ -4,10 +4,13 @@ import ApusCore
 package struct Attribute: Sendable {
     package let name: String
     package let value: AttributeValue
+    /// Of a reference: the number of its type in ONNX's `AttributeProto.AttributeType`, for writing it back.
+    package let referencedType: Int64?
 
-    package init(_ name: String, _ value: AttributeValue) {
+    package init(_ name: String, _ value: AttributeValue, referencedType: Int64? = nil) {
         self.name = name
         self.value = value
+        self.referencedType = referencedType
     }
 }
 

@@ -96,9 +96,22 @@ package final class Graph: @unchecked Sendable {
         }
     }
 
+    /// What a file says about a value beside its type; kept for writing the graph back.
+    package struct ValueAnnotation: Sendable {
+        package var documentation: ByteString
+        package var metadata: [(key: ByteString, value: ByteString)]
+
+        package init(documentation: ByteString, metadata: [(key: ByteString, value: ByteString)] = []) {
+            self.documentation = documentation
+            self.metadata = metadata
+        }
+    }
+
     package var name: ByteString
     package var documentation: ByteString = .empty
     package var metadata: [(key: ByteString, value: ByteString)] = []
+    /// The values about which the file says something.
+    package var annotations: [ValueID: ValueAnnotation] = [:]
     package var values: [ValueRecord] = []
     package var nodes: [Node] = []
     package var inputs: [ValueID] = []
@@ -142,6 +155,7 @@ package final class Graph: @unchecked Sendable {
         let graph = Graph(name: name)
         graph.documentation = documentation
         graph.metadata = metadata
+        graph.annotations = annotations
         graph.values = values
         graph.inputs = inputs
         graph.outputs = outputs

@@ -6,6 +6,7 @@
 #include <climits>
 #include <cstdlib>
 #include <memory>
+#include <system_error>
 
 #include "expander.h"
 #include "messages.h"
@@ -167,10 +168,8 @@ class FileSink {
       const ssize_t written = ::write(fd_, data, size < (1u << 30) ? size : (1u << 30));
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) {
-        char reason[128] = "the file takes no more bytes";
-        const char *shown = reason;
-        if (written < 0) shown = strerror_r(errno, reason, sizeof reason);
-        throw Failure(CAPUS_IO_ERROR, std::string("cannot write the model: ") + shown);
+        const std::string reason = written < 0 ? std::generic_category().message(errno) : "the file takes no more bytes";
+        throw Failure(CAPUS_IO_ERROR, "cannot write the model: " + reason);
       }
       data += written;
       size -= static_cast<size_t>(written);
