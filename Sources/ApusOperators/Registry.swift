@@ -4,9 +4,11 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        GemmOperator.self,
         IdentityOperator.self,
         IfOperator.self,
         LoopOperator.self,
+        MatMulOperator.self,
         ScanOperator.self,
     ]
 

@@ -1,0 +1,156 @@
+import ApusCore
+import CApusKernels
+
+/// A float32 matrix product of fixed sizes: the kernel, how B is packed, and how the work is cut for threads.
+///
+/// The kernel's results do not depend on the cuts, so these may follow the number of threads.
+struct FloatProduct: @unchecked Sendable {
+    let kernel: UnsafePointer<apus_sgemm_kernel>
+    let m: Int
+    let n: Int
+    let k: Int
+    let taps: Int
+    /// Floats of packed B.
+    let packedCount: Int
+    /// Bytes of scratch memory for `run`.
+    let workspaceByteCount: Int
+    private let rowSlices: Int
+    private let columnSlices: Int
+    private let rowStep: Int
+    private let columnStep: Int
+    private let sliceWorkspace: Int
+
+    /// How A is given, which decides whether the kernel must copy it.
+    enum Rows {
+        /// Each row contiguous.
+        case dense
+        /// Elements of a row lie apart.
+        case strided
+        case table
+    }
+
+    /// Multiply-accumulates below which waking a thread costs more than it saves.
+    static let leastParallelWork = 1 << 19
+
+    /// Throws where a size passes what memory can hold. `threads` 1: never cut.
+    init(levels: UInt32, m: Int, n: Int, k: Int, taps: Int = 1, rows: Rows = .dense, threads: Int) throws {
+        guard let kernel = apus_sgemm_select(levels) else { throw ApusError(.internal, "there is no matrix product kernel") }
+        self.kernel = kernel
+        self.m = m
+        self.n = n
+        self.k = k
+        self.taps = taps
+        let mr = Int(kernel.pointee.mr), nr = Int(kernel.pointee.nr)
+        let panels = n / nr + (n % nr == 0 ? 0 : 1)
+        packedCount = try panels.multiplied(by: nr).multiplied(by: taps).multiplied(by: k)
+        _ = try packedCount.multiplied(by: 4)
+        _ = try m.multiplied(by: max(n, 1)).multiplied(by: 8)
+        _ = try m.multiplied(by: taps).multiplied(by: 8)
+
+        let marker = UnsafePointer<Float>(bitPattern: 64)
+        var args = apus_sgemm_args()
+        args.m = m
+        args.n = n
+        args.k = k
+        args.taps = taps
+        args.a = marker
+        args.a_row_stride = k
+        args.a_k_stride = rows == .strided ? 2 : 1
+        args.a_table = rows == .table ? UnsafePointer<Int>(bitPattern: 64) : nil
+        args.a_zero = marker
+        args.c_stride = n
+        sliceWorkspace = try Int(apus_sgemm_workspace_size(kernel, &args)).roundedUp(to: Storage.alignment)
+
+        let work = FloatProduct.saturatingProduct([m, n, k, taps])
+        let rowTiles = m / mr + (m % mr == 0 ? 0 : 1)
+        var rowCuts = 1, columnCuts = 1
+        if threads > 1, work >= FloatProduct.leastParallelWork {
+            let wanted = min(threads * 4, max(2, work / (FloatProduct.leastParallelWork / 2)))
+            // The operand that is not cut is read by every slice: cut along the larger one.
+            if m > n {
+                rowCuts = min(wanted, rowTiles)
+                if rowCuts < wanted { columnCuts = min(panels, (wanted + rowCuts - 1) / rowCuts) }
+            } else {
+                columnCuts = min(wanted, panels)
+                if columnCuts < wanted { rowCuts = min(rowTiles, (wanted + columnCuts - 1) / columnCuts) }
+            }
+        }
+        let rowStep = max(1, (rowTiles + rowCuts - 1) / max(rowCuts, 1)) * mr
+        let columnStep = max(1, (panels + columnCuts - 1) / max(columnCuts, 1)) * nr
+        self.rowStep = rowStep
+        self.columnStep = columnStep
+        rowSlices = m / rowStep + (m % rowStep == 0 ? 0 : 1)
+        columnSlices = n / columnStep + (n % columnStep == 0 ? 0 : 1)
+        workspaceByteCount = try sliceWorkspace.multiplied(by: max(1, rowSlices * columnSlices))
+    }
+
+    /// The product of factors that are not negative; Int.max where it overflows.
+    static func saturatingProduct(_ factors: [Int]) -> Int {
+        factors.reduce(1) {
+            let (product, overflow) = $0.multipliedReportingOverflow(by: $1)
+            return overflow ? .max : product
+        }
+    }
+
+    /// Names the packed form of B for caches.
+    func packedKey(_ form: String) -> String {
+        "\(String(cString: kernel.pointee.name)) \(taps)x\(k)x\(n) \(form)"
+    }
+
+    /// The arguments that do not change between runs, for dense A with `aStride` floats from row to row.
+    func arguments(aStride: Int, aColumnStride: Int = 1, cStride: Int) -> apus_sgemm_args {
+        var args = apus_sgemm_args()
+        args.m = m
+        args.n = n
+        args.k = k
+        args.taps = taps
+        args.a_row_stride = aStride
+        args.a_k_stride = aColumnStride
+        args.c_stride = cStride
+        return args
+    }
+
+    /// Packs B, whose element (tap, i, j) lies at tap * tapStride + i * rowStride + j * columnStride.
+    func pack(
+        _ b: UnsafePointer<Float>, tapStride: Int = 0, rowStride: Int, columnStride: Int, to packed: UnsafeMutablePointer<Float>,
+        pool: ThreadPool? = nil
+    ) {
+        let source = apus_sgemm_b(
+            b: b, taps: taps, k: k, n: n, tap_stride: tapStride, k_stride: rowStride, n_stride: columnStride)
+        let panels = apus_sgemm_panels(kernel, n)
+        guard let pool, packedCount >= 1 << 16 else {
+            withUnsafePointer(to: source) { apus_sgemm_pack_b(kernel, $0, packed, 0, panels) }
+            return
+        }
+        let chunk = max(1, (1 << 15) / max(1, packedCount / max(1, panels)))
+        pool.parallel((panels + chunk - 1) / chunk) { index in
+            withUnsafePointer(to: source) {
+                apus_sgemm_pack_b(kernel, $0, packed, index * chunk, min(panels, (index + 1) * chunk))
+            }
+        }
+    }
+
+    /// Number of independent pieces of the work.
+    var sliceCount: Int { rowSlices * columnSlices }
+
+    /// Computes one piece; pieces may run at the same time. `workspace` is that of the whole product.
+    func runSlice(_ index: Int, _ args: inout apus_sgemm_args, workspace: UnsafeMutableRawPointer) {
+        let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
+        apus_sgemm_run(
+            kernel, &args, row, min(m, row + rowStep), column, min(n, column + columnStep),
+            workspace + index * sliceWorkspace)
+    }
+
+    /// Computes C. All pointers of `args` are set.
+    func run(_ args: apus_sgemm_args, workspace: UnsafeMutableRawPointer, pool: ThreadPool) {
+        let count = sliceCount
+        if count == 1 {
+            var args = args
+            return runSlice(0, &args, workspace: workspace)
+        }
+        pool.parallel(count) { index in
+            var args = args
+            runSlice(index, &args, workspace: workspace)
+        }
+    }
+}
