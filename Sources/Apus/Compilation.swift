@@ -71,8 +71,16 @@ package final class Compilation {
         }
     }
 
-    /// Verifies and sorts a graph and its subgraphs.
+    /// Verifies and sorts a graph and its subgraphs, and makes initializers of tensors in Constant nodes.
     private func prepare(_ graph: Graph) throws {
+        graph.nodes.removeAll { node in
+            guard node.domain.isEmpty, node.opType == "Constant", node.attributes.count == 1, node.inputs.isEmpty,
+                case .tensor(let value)? = node.attribute("value"), node.outputs.count == 1, let output = node.outputs[0],
+                graph.initializers[output] == nil
+            else { return false }
+            graph.initializers[output] = value
+            return true
+        }
         try graph.verify()
         try graph.sort()
         for node in graph.nodes {

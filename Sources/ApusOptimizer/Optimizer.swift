@@ -18,6 +18,43 @@ package struct Optimizer {
         self.log = log
     }
 
+    /// The passes in the order in which they run, each with the least level that asks for it.
+    package static let pipeline: [(level: Int32, pass: any Pass)] = [
+        (1, ConstantFolding()),
+        (1, NoOpRemoval()),
+        (1, CommonSubexpressions()),
+        (1, TransposeCancelling()),
+        (99, TransposeCancelling()),
+        (99, ConstantFolding()),
+        (99, CommonSubexpressions()),
+    ]
+
     /// Runs the passes of the level on `graph`, which must be verified and sorted, and stays so.
-    package func run(_ graph: Graph) throws {}
+    package func run(_ graph: Graph) throws {
+        try run(graph, captures: [])
+    }
+
+    private func run(_ graph: Graph, captures: [ValueInfo?]) throws {
+        let traces = log != nil && Environment.traces("optimizer")
+        for (least, pass) in Optimizer.pipeline where least <= level && !disabled.contains(pass.name) {
+            let infos = try GraphInference(graph, evaluator: evaluator).run(captures: captures)
+            let editor = GraphEditor(graph)
+            let context = PassContext(evaluator: evaluator, log: traces ? log : nil, infos: infos, opset: 0)
+            try pass.run(editor, context)
+            editor.removeDeadCode()
+            try editor.commit()
+        }
+        guard level > 0, graph.nodes.contains(where: { !$0.subgraphs.isEmpty }) else { return }
+        let infos = try GraphInference(graph, evaluator: evaluator).run(captures: captures)
+        for node in graph.nodes {
+            for subgraph in node.subgraphs {
+                try run(subgraph, captures: subgraph.captures.map { bodyInfo(infos[$0.outer.index]) })
+            }
+        }
+    }
+
+    /// What may be said of a captured value inside of a body: constants stay outside, they are not copied into it.
+    private func bodyInfo(_ info: ValueInfo?) -> ValueInfo? {
+        info
+    }
 }
