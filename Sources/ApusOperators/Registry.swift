@@ -4,11 +4,14 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        DequantizeLinearOperator.self,
+        DynamicQuantizeLinearOperator.self,
         GemmOperator.self,
         IdentityOperator.self,
         IfOperator.self,
         LoopOperator.self,
         MatMulOperator.self,
+        QuantizeLinearOperator.self,
         ScanOperator.self,
     ]
 
