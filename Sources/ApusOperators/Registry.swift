@@ -4,15 +4,31 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        ConcatOperator.self,
+        ConstantOfShapeOperator.self,
+        ConstantOperator.self,
         DequantizeLinearOperator.self,
         DynamicQuantizeLinearOperator.self,
+        ExpandOperator.self,
+        FlattenOperator.self,
+        GatherOperator.self,
         GemmOperator.self,
         IdentityOperator.self,
         IfOperator.self,
         LoopOperator.self,
         MatMulOperator.self,
         QuantizeLinearOperator.self,
+        RangeOperator.self,
+        ReshapeOperator.self,
         ScanOperator.self,
+        ShapeOperator.self,
+        SizeOperator.self,
+        SliceOperator.self,
+        SplitOperator.self,
+        SqueezeOperator.self,
+        TileOperator.self,
+        TransposeOperator.self,
+        UnsqueezeOperator.self,
     ]
 
     private struct Key: Hashable {

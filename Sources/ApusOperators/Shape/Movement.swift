@@ -173,12 +173,6 @@ func packBits(_ source: UnsafeRawPointer, _ bits: Int, count: Int, to target: Un
 
 // MARK: - Raw elements
 
-/// Two words: an element of 16 bytes that needs the alignment of 8 only.
-struct WordPair: BitwiseCopyable {
-    var low: UInt64
-    var high: UInt64
-}
-
 /// Something to do once for elements of each width.
 protocol WidthVisitor {
     func visit<Element: BitwiseCopyable>(_: Element.Type)
@@ -193,7 +187,7 @@ func withWidth(_ width: Int, _ visitor: some WidthVisitor) -> Bool {
     case 2: visitor.visit(UInt16.self)
     case 4: visitor.visit(UInt32.self)
     case 8: visitor.visit(UInt64.self)
-    case 16: visitor.visit(WordPair.self)
+    case 16: visitor.visit(Bits128.self)
     default: return false
     }
     return true

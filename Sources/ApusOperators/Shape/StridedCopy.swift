@@ -1,4 +1,5 @@
 import ApusCore
+import CApusKernels
 
 /// A copy of a box of elements between two strided places: what Transpose, Slice, Expand, Concat and others come to.
 ///
@@ -27,6 +28,8 @@ final class StridedCopy: Sendable {
     private let rows: Axis
     private let columns: Axis
     private let inner: Inner
+    /// Whether a plane is a matrix of which one side's rows are the other's columns.
+    private let isTransposition: Bool
     /// Bytes that are moved at once: of one run, or of one element.
     private let unit: Int
     private let rowsPerTask: Int
@@ -72,6 +75,9 @@ final class StridedCopy: Sendable {
             rows = axes.popLast() ?? none
         }
         self.unit = unit
+        isTransposition = isElement && unit < 16 && columns.extent >= 4 && rows.extent >= 4 && columns.target == unit
+            && rows.source == unit && columns.source >= unit &* rows.extent && columns.source % unit == 0
+            && rows.target >= unit &* columns.extent && rows.target % unit == 0
         outer = axes
         outerCount = axes.reduce(1) { $0 &* $1.extent }
         // A task moves about 64 KiB; how the work is cut depends on the shape alone.
@@ -174,6 +180,13 @@ final class StridedCopy: Sendable {
                 }
             }
         case .elements:
+            if isTransposition, range.count >= 4 {
+                let first = range.lowerBound
+                if apus_transpose_2d(
+                    unit, columns.extent, range.count, source + first &* rows.source, columns.source / unit,
+                    target + first &* rows.target, rows.target / unit)
+                { return }
+            }
             withWidth(
                 unit,
                 Plane(
