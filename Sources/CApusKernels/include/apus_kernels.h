@@ -9,6 +9,7 @@
 #include "apus_depthwise.h"
 #include "apus_elementwise.h"
 #include "apus_epilogue.h"
+#include "apus_half.h"
 #include "apus_indirection.h"
 #include "apus_normalization.h"
 #include "apus_pooling.h"
