@@ -18,6 +18,7 @@ package enum Registry {
         LoopOperator.self,
         MatMulOperator.self,
         QuantizeLinearOperator.self,
+        QuantizedProductOperator.self,
         RangeOperator.self,
         ReshapeOperator.self,
         ScanOperator.self,

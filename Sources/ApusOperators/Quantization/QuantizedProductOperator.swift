@@ -1,0 +1,407 @@
+import ApusCore
+import ApusGraph
+
+/// Matrix products of 8-bit integers: MatMulInteger, QLinearMatMul and com.microsoft's QGemm, DynamicQuantizeMatMul and
+/// MatMulIntegerToFloat, which differ in where their parameters stand and in what becomes of the sums.
+struct QuantizedProductOperator: Operator {
+    /// Positions of the inputs; nil: the operator has none of that kind.
+    fileprivate struct Form {
+        var since: [Int]
+        var domain = ""
+        var inputs: ClosedRange<Int>
+        var a = 0
+        var b: Int
+        var aScale: Int?
+        var aZeroPoint: Int?
+        var bScale: Int?
+        var bZeroPoint: Int?
+        /// Added to the 32-bit sums.
+        var sumBias: Int?
+        /// Added to the scaled sums.
+        var bias: Int?
+        var outputScale: Int?
+        var outputZeroPoint: Int?
+        /// Whether A is float and quantised in each run.
+        var quantizesA = false
+        /// Whether the operands are matrices that may be transposed, not batches.
+        var isGemm = false
+    }
+
+    fileprivate static let forms: [String: Form] = [
+        "MatMulInteger": Form(since: [10], inputs: 2...4, b: 1, aZeroPoint: 2, bZeroPoint: 3),
+        "QLinearMatMul": Form(
+            since: [10, 21], inputs: 8...8, b: 3, aScale: 1, aZeroPoint: 2, bScale: 4, bZeroPoint: 5, outputScale: 6,
+            outputZeroPoint: 7),
+        "QGemm": Form(
+            since: [1], domain: "com.microsoft", inputs: 6...9, b: 3, aScale: 1, aZeroPoint: 2, bScale: 4, bZeroPoint: 5, sumBias: 6,
+            outputScale: 7, outputZeroPoint: 8, isGemm: true),
+        "DynamicQuantizeMatMul": Form(
+            since: [1], domain: "com.microsoft", inputs: 3...5, b: 1, bScale: 2, bZeroPoint: 3, bias: 4, quantizesA: true),
+        "MatMulIntegerToFloat": Form(
+            since: [1], domain: "com.microsoft", inputs: 4...7, b: 1, aScale: 2, aZeroPoint: 4, bScale: 3, bZeroPoint: 5, bias: 6),
+    ]
+
+    static let schemas = forms.sorted { $0.key < $1.key }.map {
+        Schema($0.key, domain: $0.value.domain, since: $0.value.since, inputs: $0.value.inputs)
+    }
+
+    fileprivate let form: Form
+    private let alpha: Float
+    private let transposesA: Bool
+    private let transposesB: Bool
+
+    init(_ node: NodeReader) throws {
+        guard let form = Self.forms[node.opType] else { throw ApusError(.internal, "\(node.opType) has no form") }
+        self.form = form
+        alpha = form.isGemm ? try node.float("alpha", default: 1) : 1
+        transposesA = form.isGemm ? try node.bool("transA", default: false) : false
+        transposesB = form.isGemm ? try node.bool("transB", default: false) : false
+        if form.isGemm, node.hasInput(8) != node.hasInput(7) {
+            throw ApusError(.invalidModel, "y_scale and y_zero_point must be given together")
+        }
+    }
+
+    // MARK: Inference
+
+    private static let small: [ElementType] = [.uint8, .int8]
+    private static let scaleTypes: [ElementType] = [.float32, .float16, .bfloat16]
+
+    func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
+        let a = try context.type(form.a, oneOf: form.quantizesA ? [.float32] : Self.small)
+        let b = try context.type(form.b, oneOf: Self.small)
+        try check(context, form.aZeroPoint, type: a)
+        try check(context, form.bZeroPoint, type: b)
+        var scaleType = ElementType.float32
+        for index in [form.aScale, form.bScale, form.outputScale].compactMap({ $0 }) where context.has(index) || index < form.inputs.lowerBound {
+            scaleType = try context.type(index, oneOf: Self.scaleTypes)
+        }
+        var type = ElementType.int32
+        if let zeroPoint = form.outputZeroPoint, context.has(zeroPoint) {
+            type = try context.type(zeroPoint, oneOf: Self.small)
+        } else if form.bScale != nil {
+            type = form.isGemm || form.quantizesA ? .float32 : scaleType
+        }
+        if let bias = form.sumBias, context.has(bias) { _ = try context.type(bias, oneOf: [.int32]) }
+        if let bias = form.bias, context.has(bias) { _ = try context.type(bias, oneOf: [type]) }
+        guard let left = try context.shape(form.a).dimensions, let right = try context.shape(form.b).dimensions else {
+            return [ValueInfo(type, .unknown)]
+        }
+        let output = try ProductShape(
+            left, right, transposesA: transposesA, transposesB: transposesB, isMatrix: form.isGemm)
+        try checkParameters(context, output)
+        return [ValueInfo(type, PartialShape(output.output))]
+    }
+
+    private func check(_ context: InferenceContext, _ index: Int?, type: ElementType) throws {
+        guard let index, context.has(index) else { return }
+        let found = try context.type(index)
+        guard found == type else {
+            throw ApusError(.typeMismatch, "input \(index) is \(found.name); the zero point must be \(type.name) like its operand")
+        }
+    }
+
+    /// Parameters are for the tensor, or for each row of A and each column of B.
+    private func checkParameters(_ context: InferenceContext, _ product: ProductShape) throws {
+        func check(_ index: Int?, _ extent: Dimension?, batch: Int?, _ what: String) throws {
+            guard let index, context.has(index), let shape = try context.shape(index).concrete() else { return }
+            if shape.count == 1 { return }
+            if let extent = extent?.known, shape.count == extent { return }
+            if let extent = extent?.known, let batch, shape.rank >= 2, shape.count == (try extent.multiplied(by: batch)) { return }
+            if extent != nil, extent?.known == nil { return }
+            throw ApusError(
+                .shapeMismatch, "input \(index) has shape \(shape); expected one element or one for each \(what) (\(extent?.description ?? "-"))")
+        }
+        let aBatch = try PartialShape(product.aBatch).concrete()?.count, bBatch = try PartialShape(product.bBatch).concrete()?.count
+        try check(form.aScale, product.rows, batch: aBatch, "row of A")
+        try check(form.aZeroPoint, product.rows, batch: aBatch, "row of A")
+        try check(form.bScale, product.columns, batch: bBatch, "column of B")
+        try check(form.bZeroPoint, product.columns, batch: bBatch, "column of B")
+        try check(form.outputScale, nil, batch: nil, "tensor")
+        try check(form.outputZeroPoint, nil, batch: nil, "tensor")
+        if let bias = form.bias, context.has(bias), let dimensions = try context.dimensions(bias, rank: 1...1),
+            let found = dimensions[0].known, let expected = product.columns?.known, found != expected
+        {
+            throw ApusError(.shapeMismatch, "the bias has \(found) elements, the product has \(expected) columns")
+        }
+        if let bias = form.sumBias, context.has(bias), let c = try context.shape(bias).concrete(),
+            let y = try PartialShape(product.output).concrete()
+        {
+            guard c.rank <= 2, try Shape.broadcast([c, y]) == y else {
+                throw ApusError(.shapeMismatch, "C of shape \(c) cannot be broadcast to \(y)")
+            }
+        }
+    }
+
+    func multiplyAccumulates(_ inputs: [ValueInfo?], _ outputs: [ValueInfo]) -> Int {
+        guard let a = inputs[form.a]?.type.shape?.dimensions, let inner = (transposesA ? a.first : a.last)?.known,
+            let count = try? outputs[0].concreteShape()?.count
+        else { return 0 }
+        return FloatProduct.saturatingProduct([inner, count])
+    }
+
+    // MARK: Preparation
+
+    func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        let isShort = try context.outputType(0).isShortFloat
+        if isShort { return try context.throughFloat32 { try prepareIntegers($0) } }
+        return try prepareIntegers(context)
+    }
+
+    private func prepareIntegers(_ context: PrepareContext) throws -> any PreparedNode {
+        let aShape = try context.shape(form.a), bShape = try context.shape(form.b)
+        let product = try ProductShape(
+            aShape.dimensions.map(Dimension.known), bShape.dimensions.map(Dimension.known), transposesA: transposesA,
+            transposesB: transposesB, isMatrix: form.isGemm)
+        let plan = try BatchedProduct(
+            product.operand(aShape, isLeft: true, transposes: transposesA),
+            product.operand(bShape, isLeft: false, transposes: transposesB), budget: context.packed.budget)
+        let run = try QuantizedProductRun(
+            plan, aIsSigned: try context.type(form.a) == .int8, bIsSigned: try context.type(form.b) == .int8,
+            bShape: bShape, matrices: try PartialShape(product.bBatch).concrete()?.count ?? 1)
+        // Packing does not look at zero points: one packed form serves whatever they are.
+        let packed = try context.packed(form.b, key: run.packedKey) { tensor, budget in
+            let storage = try Storage.allocate(byteCount: run.allPackedByteCount, budget: budget, purpose: "a packed matrix")
+            run.packAll(tensor.pointer, storage.base)
+            return storage
+        }
+        let parameters = try Parameters(form, context)
+        let packedBytes = packed == nil ? run.allPackedByteCount : 0
+        let aBytes = form.quantizesA ? try aShape.count.roundedUp(to: 64) : 0
+        let workspace = try packedBytes.adding(aBytes).adding(parameters.byteCount).adding(run.product.workspaceByteCount)
+        let (form, alpha, aCount) = (form, alpha, aShape.count)
+        let type = try context.outputType(0)
+        let biasStrides = try sumBiasStrides(context)
+        let outputScaleType = try form.outputScale.flatMap { context.has($0) ? try context.type($0) : nil }
+        return PreparedKernel("integer product", workspace: max(64, workspace)) { io in
+            var memory = io.workspace
+            let packedB: UnsafeRawPointer
+            if let packed {
+                packedB = UnsafeRawPointer(packed.base)
+            } else {
+                run.packAll(io.input(form.b), memory)
+                packedB = UnsafeRawPointer(memory)
+                memory += packedBytes
+            }
+            let values = parameters.load(io, memory)
+            memory += parameters.byteCount
+            var a = io.input(form.a)
+            if form.quantizesA {
+                let source = io.input(form.a, as: Float.self)
+                let range = DynamicRange.parameters(source, count: aCount)
+                DynamicRange.quantize(io.pool, source, memory.assumingMemoryBound(to: UInt8.self), count: aCount, range)
+                a = UnsafeRawPointer(memory)
+                values.aScales[0] = range.scale
+                values.aZeroPoints[0] = range.zeroPoint
+                memory += aBytes
+            }
+            var outputScale: Float?
+            var outputZeroPoint: Int32 = 0
+            if let index = form.outputScale, let scaleType = outputScaleType, let zeroPoint = form.outputZeroPoint {
+                var loaded: Float = 0
+                loadScales(scaleType, io.input(index), &loaded, count: 1)
+                outputScale = loaded
+                loadZeroPoints(type, io.input(zeroPoint), &outputZeroPoint, count: 1)
+            }
+            if alpha != 1 {
+                for index in 0..<parameters.aScaleCount { values.aScales[index] = alpha * values.aScales[index] }
+            }
+            run.run(
+                io, a: a, packedB: packedB, values, parameters, type: type, outputScale: outputScale,
+                outputZeroPoint: outputZeroPoint,
+                sumBias: form.sumBias.flatMap { index in
+                    biasStrides.map { SumBias(values: io.input(index, as: Int32.self), rowStride: $0.row, columnStride: $0.column) }
+                },
+                bias: form.bias.flatMap { io.has($0) ? io.input($0, as: Float.self) : nil }, workspace: memory)
+        }
+    }
+
+    private func sumBiasStrides(_ context: PrepareContext) throws -> (row: Int, column: Int)? {
+        guard let bias = form.sumBias, context.has(bias) else { return nil }
+        let strides = try context.shape(bias).broadcastStrides(to: try context.outputShape(0))
+        return (strides[0], strides[1])
+    }
+
+    /// How many scales and zero points the operands have, and how they are brought into the workspace.
+    fileprivate struct Parameters: Sendable {
+        struct Values {
+            let aScales: UnsafeMutablePointer<Float>
+            let bScales: UnsafeMutablePointer<Float>
+            let aZeroPoints: UnsafeMutablePointer<Int32>
+            let bZeroPoints: UnsafeMutablePointer<Int32>
+        }
+
+        let aScaleCount: Int
+        let bScaleCount: Int
+        let aZeroPointCount: Int
+        let bZeroPointCount: Int
+        private let scaleTypes: [ElementType?]
+        private let zeroPointTypes: [ElementType?]
+        fileprivate let form: Form
+
+        init(_ form: Form, _ context: PrepareContext) throws {
+            func count(_ index: Int?) throws -> Int {
+                guard let index, context.has(index) else { return 1 }
+                return try context.shape(index).count
+            }
+            func type(_ index: Int?) throws -> ElementType? {
+                guard let index, context.has(index) else { return nil }
+                return try context.type(index)
+            }
+            self.form = form
+            (aScaleCount, bScaleCount) = (try count(form.aScale), try count(form.bScale))
+            (aZeroPointCount, bZeroPointCount) = (try count(form.aZeroPoint), try count(form.bZeroPoint))
+            scaleTypes = [try type(form.aScale), try type(form.bScale)]
+            zeroPointTypes = [try type(form.aZeroPoint), try type(form.bZeroPoint)]
+        }
+
+        var byteCount: Int {
+            let count = aScaleCount + bScaleCount + aZeroPointCount + bZeroPointCount
+            return (count * 4 + 63) / 64 * 64
+        }
+
+        func load(_ io: NodeIO, _ memory: UnsafeMutableRawPointer) -> Values {
+            let aScales = memory.assumingMemoryBound(to: Float.self), bScales = aScales + aScaleCount
+            let aZeroPoints = UnsafeMutableRawPointer(bScales + bScaleCount).assumingMemoryBound(to: Int32.self)
+            let bZeroPoints = aZeroPoints + aZeroPointCount
+            func scales(_ index: Int?, _ type: ElementType?, _ target: UnsafeMutablePointer<Float>, _ count: Int) {
+                if let index, let type { loadScales(type, io.input(index), target, count: count) } else { target.update(repeating: 1, count: count) }
+            }
+            func zeroPoints(_ index: Int?, _ type: ElementType?, _ target: UnsafeMutablePointer<Int32>, _ count: Int) {
+                loadZeroPoints(type ?? .uint8, type == nil ? nil : index.map { io.input($0) }, target, count: count)
+            }
+            scales(form.aScale, scaleTypes[0], aScales, aScaleCount)
+            scales(form.bScale, scaleTypes[1], bScales, bScaleCount)
+            zeroPoints(form.aZeroPoint, zeroPointTypes[0], aZeroPoints, aZeroPointCount)
+            zeroPoints(form.bZeroPoint, zeroPointTypes[1], bZeroPoints, bZeroPointCount)
+            return Values(aScales: aScales, bScales: bScales, aZeroPoints: aZeroPoints, bZeroPoints: bZeroPoints)
+        }
+    }
+}
+
+/// Runs the products of a batch.
+private struct QuantizedProductRun: @unchecked Sendable {
+    let plan: BatchedProduct
+    let product: IntegerProduct
+    /// Matrices that B holds.
+    let matrices: Int
+
+    init(_ plan: BatchedProduct, aIsSigned: Bool, bIsSigned: Bool, bShape: Shape, matrices: Int) throws {
+        self.plan = plan
+        self.matrices = matrices
+        product = try IntegerProduct(m: plan.m, n: plan.n, k: plan.k, aIsSigned: aIsSigned, bIsSigned: bIsSigned)
+        _ = try product.packedByteCount.multiplied(by: matrices)
+    }
+
+    var allPackedByteCount: Int { (product.packedByteCount * matrices + 63) / 64 * 64 }
+    var packedKey: String {
+        "integer product \(product.k) \(product.n) \(plan.bLayout.rowStride) \(plan.bLayout.columnStride) x\(matrices)"
+    }
+
+    func packAll(_ b: UnsafeRawPointer, _ target: UnsafeMutableRawPointer) {
+        for index in 0..<matrices {
+            product.pack(
+                b + index * product.k * product.n, rowStride: plan.bLayout.rowStride, columnStride: plan.bLayout.columnStride,
+                to: (target + index * product.packedByteCount).assumingMemoryBound(to: Int16.self))
+        }
+    }
+
+    func run(
+        _ io: NodeIO, a: UnsafeRawPointer, packedB: UnsafeRawPointer, _ values: QuantizedProductOperator.Parameters.Values,
+        _ parameters: QuantizedProductOperator.Parameters, type: ElementType, outputScale: Float?, outputZeroPoint: Int32,
+        sumBias: SumBias?, bias: UnsafePointer<Float>?, workspace: UnsafeMutableRawPointer
+    ) {
+        let matrix = max(1, product.k * product.n), size = product.m * product.n
+        for index in 0..<plan.count {
+            let bIndex = plan.bOffset(index) / matrix
+            // Parameters for each row or column of a batch follow one another; fewer of them start again.
+            let bStep = parameters.bScaleCount == 1 ? 0 : 1
+            let bScales = values.bScales + (bIndex * product.n * bStep) % max(1, parameters.bScaleCount)
+            let zeroStep = parameters.bZeroPointCount == 1 ? 0 : 1
+            let bZeroPoints = values.bZeroPoints + (bIndex * product.n * zeroStep) % max(1, parameters.bZeroPointCount)
+            let row = plan.aOffset(index) / max(1, product.k)
+            let (aScales, aScaleCount) = QuantizedProductRun.rows(values.aScales, parameters.aScaleCount, row, product.m)
+            let (aZeroPoints, aZeroPointCount) = QuantizedProductRun.rows(
+                values.aZeroPoints, parameters.aZeroPointCount, row, product.m)
+            let scales = ProductScales(a: aScales, aCount: aScaleCount, b: bScales, bStep: bStep, output: outputScale)
+            func go<Epilogue: IntegerEpilogue>(_ epilogue: Epilogue) {
+                product.run(
+                    io.pool, a: a + plan.aOffset(index), rowStride: plan.aLayout.rowStride, columnStride: plan.aLayout.columnStride,
+                    aZeroPoints: aZeroPoints, aZeroPointCount: aZeroPointCount,
+                    packedB: (packedB + bIndex * product.packedByteCount).assumingMemoryBound(to: Int16.self),
+                    bZeroPoints: bZeroPoints, bZeroPointStep: zeroStep, workspace: workspace, epilogue)
+            }
+            let target = io.output(0)
+            switch type {
+            case .int32:
+                go(StoringEpilogue(target: target.assumingMemoryBound(to: Int32.self) + index * size, stride: product.n))
+            case .float32:
+                go(
+                    ScalingEpilogue(
+                        target: target.assumingMemoryBound(to: Float.self) + index * size, stride: product.n, scales: scales,
+                        sumBias: sumBias, bias: bias))
+            case .int8:
+                go(
+                    RequantizingEpilogue(
+                        target + index * size, Int8.self, stride: product.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
+            default:
+                go(
+                    RequantizingEpilogue(
+                        target + index * size, UInt8.self, stride: product.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
+            }
+        }
+    }
+
+    /// The parameters of the rows from `row` on: all of a batch's, or those that every matrix shares.
+    private static func rows<T>(_ values: UnsafeMutablePointer<T>, _ count: Int, _ row: Int, _ m: Int) -> (UnsafePointer<T>, Int) {
+        count > m ? (UnsafePointer(values + row % count), m) : (UnsafePointer(values), max(1, count))
+    }
+}
+
+/// Shapes of a product's operands and result in numpy's sense, or of two matrices that may be transposed.
+struct ProductShape {
+    let aBatch: [Dimension]
+    let bBatch: [Dimension]
+    /// nil where A, or B, is a vector.
+    let rows: Dimension?
+    let columns: Dimension?
+    let output: [Dimension]
+
+    init(_ a: [Dimension], _ b: [Dimension], transposesA: Bool, transposesB: Bool, isMatrix: Bool) throws {
+        guard !isMatrix || (a.count == 2 && b.count == 2) else {
+            throw ApusError(.shapeMismatch, "A \(PartialShape(a)) and B \(PartialShape(b)) must be matrices")
+        }
+        guard !a.isEmpty, !b.isEmpty else {
+            throw ApusError(.shapeMismatch, "\(a.isEmpty ? "A" : "B") is a scalar; at least one axis expected")
+        }
+        aBatch = Array(a.dropLast(2))
+        bBatch = Array(b.dropLast(2))
+        let aMatrix = a.suffix(2).map { $0 }, bMatrix = b.suffix(2).map { $0 }
+        rows = a.count == 1 ? nil : aMatrix[transposesA ? 1 : 0]
+        columns = b.count == 1 ? nil : bMatrix[transposesB ? 0 : 1]
+        let inner = a.count == 1 ? a[0] : aMatrix[transposesA ? 0 : 1]
+        let other = b.count == 1 ? b[0] : bMatrix[transposesB ? 1 : 0]
+        if let x = inner.known, let y = other.known, x != y {
+            throw ApusError(
+                .shapeMismatch, "A \(PartialShape(a)) has \(x) columns, B \(PartialShape(b)) has \(y) rows; they must be equal")
+        }
+        output = (try PartialShape.broadcast([PartialShape(aBatch), PartialShape(bBatch)]).dimensions ?? [])
+            + [rows, columns].compactMap { $0 }
+    }
+
+    func operand(_ shape: Shape, isLeft: Bool, transposes: Bool) -> BatchedProduct.Operand {
+        let strides = shape.strides
+        if shape.rank == 1 {
+            return BatchedProduct.Operand(
+                batch: [], batchStrides: [],
+                matrix: isLeft
+                    ? MatrixLayout(rows: 1, columns: shape[0], rowStride: shape[0], columnStride: 1)
+                    : MatrixLayout(rows: shape[0], columns: 1, rowStride: 1, columnStride: 1))
+        }
+        let rank = shape.rank, first = shape[rank - 2], second = shape[rank - 1]
+        return BatchedProduct.Operand(
+            batch: Array(shape.dimensions.dropLast(2)), batchStrides: Array(strides.dropLast(2)),
+            matrix: transposes
+                ? MatrixLayout(rows: second, columns: first, rowStride: 1, columnStride: second)
+                : MatrixLayout(rows: first, columns: second, rowStride: second, columnStride: 1))
+    }
+}
