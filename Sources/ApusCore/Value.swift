@@ -206,3 +206,62 @@ extension ValueType: CustomStringConvertible {
         return nil
     }
 }
+
+extension ValueType {
+    /// Whether both types are the same when shapes are left out of account.
+    package func isSameApartFromShape(as other: ValueType) -> Bool {
+        switch (self, other) {
+        case (.tensor(let a, _), .tensor(let b, _)), (.sparse(let a, _), .sparse(let b, _)): a == b
+        case (.sequence(let a), .sequence(let b)), (.optional(let a), .optional(let b)): a.isSameApartFromShape(as: b)
+        case (.map(let a, let x), .map(let b, let y)): a == b && x.isSameApartFromShape(as: y)
+        default: false
+        }
+    }
+}
+
+extension MapValue {
+    /// The keys as a vector of their own type.
+    package func keyTensor() throws -> Value {
+        switch keys {
+        case .strings(let keys): return .strings(try StringTensor(shape: .vector(keys.count), elements: keys))
+        case .integers(let type, let keys):
+            let tensor = try Tensor.allocate(type, .vector(keys.count))
+            for (index, key) in keys.enumerated() {
+                switch type.byteWidth {
+                case 1: tensor.pointer.storeBytes(of: Int8(truncatingIfNeeded: key), toByteOffset: index, as: Int8.self)
+                case 2: tensor.pointer.storeBytes(of: Int16(truncatingIfNeeded: key), toByteOffset: index * 2, as: Int16.self)
+                case 4: tensor.pointer.storeBytes(of: Int32(truncatingIfNeeded: key), toByteOffset: index * 4, as: Int32.self)
+                case 8: tensor.pointer.storeBytes(of: key, toByteOffset: index * 8, as: Int64.self)
+                default: throw ApusError(.typeMismatch, "\(type.name) cannot be a map's key")
+                }
+            }
+            return .tensor(tensor)
+        }
+    }
+}
+
+extension SparseTensor {
+    /// Throws unless the indices are int64, of a form that fits the values, and within the shape.
+    package func verify() throws {
+        guard values.shape.rank == 1 else {
+            throw ApusError(.shapeMismatch, "the values of a sparse tensor must be a vector, found shape \(values.shape)")
+        }
+        guard indices.type == .int64 else {
+            throw ApusError(.typeMismatch, "the indices of a sparse tensor must be int64, found \(indices.type.name)")
+        }
+        let positions = indices.array(Int64.self)
+        if indices.shape.dimensions == [values.count] {
+            for position in positions where position < 0 || position >= shape.count {
+                throw ApusError(.invalidValue, "index \(position) is outside of a sparse tensor of \(shape.count) elements")
+            }
+        } else if indices.shape.dimensions == [values.count, shape.rank] {
+            for (index, position) in positions.enumerated()
+            where position < 0 || position >= shape.dimensions[index % shape.rank] {
+                throw ApusError(.invalidValue, "coordinate \(position) is outside of sparse shape \(shape)")
+            }
+        } else {
+            throw ApusError(
+                .shapeMismatch, "indices of shape \(indices.shape) do not place \(values.count) values in shape \(shape)")
+        }
+    }
+}
