@@ -24,6 +24,12 @@ public final class Session: Sendable {
     package let environment: RuntimeEnvironment
     private let defaults: [Value?]
 
+    /// The optimiser's passes, which `SessionOptions.disabledPasses` can leave out.
+    public static var passNames: [String] {
+        var seen = Set<String>()
+        return Optimizer.pipeline.map(\.pass.name).filter { seen.insert($0).inserted }
+    }
+
     public init(_ model: Model, options: SessionOptions = SessionOptions()) throws {
         let cap = try options.cpu.map { try CPUCap(name: $0, source: "the CPU option") } ?? Environment.cpuCap()
         if let threads = options.threads, threads < 1 {

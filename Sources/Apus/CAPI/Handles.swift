@@ -91,9 +91,9 @@ func required(_ text: UnsafePointer<CChar>?, _ name: StaticString) throws -> Str
 }
 
 private let emptyString = CString("")
-private let noString = apus_string(data: nil, size: 0)
 
-func stringOrNone(_ string: CString?) -> apus_string { string?.view ?? noString }
+
+func stringOrNone(_ string: CString?) -> apus_string { string?.view ?? apus_string(data: nil, size: 0) }
 
 @c @implementation
 public func apus_error_get_code(_ error: OpaquePointer?) -> apus_error_code {
