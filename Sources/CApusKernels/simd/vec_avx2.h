@@ -72,6 +72,25 @@ APUS_INLINE vi v_to_int(vf x) { return _mm256_cvtps_epi32(x); }
 APUS_INLINE vf vi_to_float(vi x) { return _mm256_cvtepi32_ps(x); }
 APUS_INLINE vf vi_pow2(vi n) { return vi_float(vi_shl(vi_add(n, vi_set1(127)), 23)); }
 
+APUS_INLINE vi vi_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+APUS_INLINE void vi_store(int32_t *p, vi x) { _mm256_storeu_si256((__m256i *)p, x); }
+APUS_INLINE vi vi_load_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+APUS_INLINE vi vi_load_s8(const int8_t *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+APUS_INLINE vi vi_load_u16(const uint16_t *p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+APUS_INLINE vi vi_load_s16(const int16_t *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+APUS_INLINE void vi_store_low8(uint8_t *p, vi x) {
+  const __m128i each = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m128i low = _mm_shuffle_epi8(_mm256_castsi256_si128(x), each);
+  const __m128i high = _mm_shuffle_epi8(_mm256_extracti128_si256(x, 1), each);
+  _mm_storel_epi64((__m128i *)p, _mm_unpacklo_epi32(low, high));
+}
+APUS_INLINE void vi_store_low16(uint16_t *p, vi x) {
+  const __m128i each = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m128i low = _mm_shuffle_epi8(_mm256_castsi256_si128(x), each);
+  const __m128i high = _mm_shuffle_epi8(_mm256_extracti128_si256(x, 1), each);
+  _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi64(low, high));
+}
+
 APUS_INLINE float v_sum(vf x) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));

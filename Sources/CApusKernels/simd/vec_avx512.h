@@ -68,6 +68,15 @@ APUS_INLINE vi v_to_int(vf x) { return _mm512_cvtps_epi32(x); }
 APUS_INLINE vf vi_to_float(vi x) { return _mm512_cvtepi32_ps(x); }
 APUS_INLINE vf vi_pow2(vi n) { return vi_float(vi_shl(vi_add(n, vi_set1(127)), 23)); }
 
+APUS_INLINE vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
+APUS_INLINE void vi_store(int32_t *p, vi x) { _mm512_storeu_si512(p, x); }
+APUS_INLINE vi vi_load_u8(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+APUS_INLINE vi vi_load_s8(const int8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+APUS_INLINE vi vi_load_u16(const uint16_t *p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+APUS_INLINE vi vi_load_s16(const int16_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+APUS_INLINE void vi_store_low8(uint8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
+APUS_INLINE void vi_store_low16(uint16_t *p, vi x) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x)); }
+
 APUS_INLINE float v_sum(vf x) { return _mm512_reduce_add_ps(x); }
 APUS_INLINE float v_hmax(vf x) { return _mm512_reduce_max_ps(x); }
 APUS_INLINE float v_hmin(vf x) { return _mm512_reduce_min_ps(x); }

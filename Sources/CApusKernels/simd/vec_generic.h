@@ -7,6 +7,7 @@
 //   v_load_n / v_store_n  the first n <= VW lanes; the others read as 0 and are not written, nor their memory touched;
 //                         v_load_n_or reads the others as a given number
 //   vi_pow2(n)            2^n as a float for -126 <= n <= 127
+//   vi_load_u8 ...        VW narrow integers, widened;  vi_store_low8 ... the low bits of each lane
 // Shared by kernels of this target only; not part of the module's interface.
 #ifndef APUS_VEC_H
 #define APUS_VEC_H
@@ -82,6 +83,15 @@ APUS_INLINE vi vi_or(vi a, vi b) { return a | b; }
 APUS_INLINE vi v_to_int(vf x) { return v_abs(x) < 0x1p31f ? (vi)v_round(x) : INT32_MIN; }
 APUS_INLINE vf vi_to_float(vi x) { return (float)x; }
 APUS_INLINE vf vi_pow2(vi n) { return vi_float(vi_shl(vi_add(n, 127), 23)); }
+
+APUS_INLINE vi vi_load(const int32_t *p) { return *p; }
+APUS_INLINE void vi_store(int32_t *p, vi x) { *p = x; }
+APUS_INLINE vi vi_load_u8(const uint8_t *p) { return *p; }
+APUS_INLINE vi vi_load_s8(const int8_t *p) { return *p; }
+APUS_INLINE vi vi_load_u16(const uint16_t *p) { return *p; }
+APUS_INLINE vi vi_load_s16(const int16_t *p) { return *p; }
+APUS_INLINE void vi_store_low8(uint8_t *p, vi x) { *p = (uint8_t)x; }
+APUS_INLINE void vi_store_low16(uint16_t *p, vi x) { *p = (uint16_t)x; }
 
 APUS_INLINE float v_sum(vf x) { return x; }
 APUS_INLINE float v_hmax(vf x) { return x; }
