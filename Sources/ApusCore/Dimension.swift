@@ -136,6 +136,21 @@ extension Dimension {
         return of(.maximum(a, b))
     }
 
+    /// Whether the value is surely not negative: names stand for sizes, and a sum of products of sizes with positive
+    /// coefficients is none.
+    package var isNonNegative: Bool {
+        guard let terms else { return false }
+        return terms.allSatisfy { term in
+            term.coefficient >= 0 && term.symbols.allSatisfy { symbol in
+                switch symbol {
+                case .name: true
+                case .maximum(let a, let b): a.isNonNegative || b.isNonNegative
+                case .floorDivision(let a, let b), .broadcast(let a, let b): a.isNonNegative && b.isNonNegative
+                }
+            }
+        }
+    }
+
     private static func of(_ symbol: Symbol) -> Dimension {
         // Deep nesting would make hashing and printing expensive.
         symbol.depth > 6 ? .unknown : .symbolic(Expression(terms: [.init(coefficient: 1, symbols: [symbol])]))

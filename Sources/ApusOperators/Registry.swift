@@ -4,6 +4,9 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        BinaryOperator.self,
+        BitCastOperator.self,
+        CastOperator.self,
         ConcatOperator.self,
         ConstantOfShapeOperator.self,
         ConstantOperator.self,
@@ -12,6 +15,7 @@ package enum Registry {
         ExpandOperator.self,
         FlattenOperator.self,
         GatherOperator.self,
+        GeluOperator.self,
         GemmOperator.self,
         IdentityOperator.self,
         IfOperator.self,
@@ -29,7 +33,9 @@ package enum Registry {
         SqueezeOperator.self,
         TileOperator.self,
         TransposeOperator.self,
+        UnaryOperator.self,
         UnsqueezeOperator.self,
+        VariadicOperator.self,
     ]
 
     private struct Key: Hashable {

@@ -46,8 +46,10 @@ package protocol Arithmetic: Element, Comparable where Number == Self {
     init(converting double: Double)
     /// The low 64 bits of an integer, or a float truncated as `init(converting:)` does for Int64.
     var int64: Int64 { get }
-    /// Integers keep the low bits.
-    init(converting integer: Int64)
+    /// Integers keep the low bits; floats are rounded once.
+    static func from<I: FixedWidthInteger>(integer: I) -> Self
+    /// This number as another type, by the rules of `from(integer:)` or `init(converting:)`.
+    func cast<T: Arithmetic>(to _: T.Type) -> T
 }
 
 extension Arithmetic {
@@ -83,7 +85,8 @@ extension Arithmetic where Self: FixedWidthInteger {
 
     package var double: Double { Double(self) }
     package var int64: Int64 { Int64(truncatingIfNeeded: self) }
-    package init(converting integer: Int64) { self.init(truncatingIfNeeded: integer) }
+    package static func from<I: FixedWidthInteger>(integer: I) -> Self { Self(truncatingIfNeeded: integer) }
+    package func cast<T: Arithmetic>(to _: T.Type) -> T { T.from(integer: self) }
     package init(converting double: Double) {
         if Self.bitWidth < 32 || (Self.bitWidth == 32 && Self.isSigned) {
             self.init(truncatingIfNeeded: double > -2147483649.0 && double < 2147483648.0 ? Int32(double) : Int32.min)
@@ -122,7 +125,8 @@ extension Arithmetic where Self: BinaryFloatingPoint {
     package var double: Double { Double(self) }
     package init(converting double: Double) { self.init(double) }
     package var int64: Int64 { Int64(converting: Double(self)) }
-    package init(converting integer: Int64) { self.init(integer) }
+    package static func from<I: FixedWidthInteger>(integer: I) -> Self { Self(integer) }
+    package func cast<T: Arithmetic>(to _: T.Type) -> T { T(converting: Double(self)) }
 }
 
 extension Float: Arithmetic {}

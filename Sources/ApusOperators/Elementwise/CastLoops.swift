@@ -1,0 +1,196 @@
+import ApusCore
+
+/// How numbers become powers of two in float8e8m0.
+enum PowerRounding: Sendable {
+    case up, down, nearest
+}
+
+/// The rules of a conversion that attributes settle.
+struct CastRules: Sendable, Equatable {
+    /// Whether numbers beyond a float8 type's range become its greatest number, rather than infinity or NaN.
+    var saturates = true
+    /// How float8e8m0 rounds.
+    var power = PowerRounding.up
+}
+
+/// Elements converted at a time where a conversion needs a step between; their bytes are whole for every bit width.
+private let blockSize = 128
+
+/// The loop that converts elements of `source` to elements of `target`. Pointers lead to whole bytes: callers split work
+/// at multiples of 8 elements. Strings are not converted here.
+func castLoop(_ source: ElementType, _ target: ElementType, _ rules: CastRules = CastRules()) throws -> UnaryLoop {
+    if source == target && source != .bool {
+        let bits = source.bitWidth
+        return { count, x, y in y.copyMemory(from: x, byteCount: (count &* bits &+ 7) >> 3) }
+    }
+    if let loop = try directLoop(source, target) { return loop }
+    let isExact = source.isIntegral && target.isIntegral
+    return isExact
+        ? try throughBlocks(source, target, of: Int64.self, toIntegers(source), fromIntegers(target))
+        : try throughBlocks(source, target, of: Float.self, toFloats(source), fromFloats(target, rules))
+}
+
+extension ElementType {
+    fileprivate var isIntegral: Bool { isInteger || self == .bool }
+
+    /// Whether elements are computed with as they lie in memory.
+    fileprivate var isPlain: Bool {
+        switch self {
+        case .float32, .float64: true
+        default: isIntegral && bitWidth >= 8
+        }
+    }
+}
+
+/// Both steps of a conversion, block by block through numbers of type `Number`.
+private func throughBlocks<Number>(
+    _ source: ElementType, _ target: ElementType, of _: Number.Type, _ first: @escaping UnaryLoop, _ second: @escaping UnaryLoop
+) throws -> UnaryLoop {
+    let sourceBits = source.bitWidth, targetBits = target.bitWidth
+    return { count, x, y in
+        withUnsafeTemporaryAllocation(of: Number.self, capacity: blockSize) { block in
+            guard let block = block.baseAddress else { return }
+            for start in stride(from: 0, to: count, by: blockSize) {
+                let part = min(blockSize, count - start)
+                first(part, x + (start &* sourceBits) >> 3, UnsafeMutableRawPointer(block))
+                second(part, UnsafeRawPointer(block), y + (start &* targetBits) >> 3)
+            }
+        }
+    }
+}
+
+// MARK: - Direct conversions
+
+private func directLoop(_ source: ElementType, _ target: ElementType) throws -> UnaryLoop? {
+    if source.isShortFloat && target == .float32 {
+        return { count, x, y in widen(source, x, y.assumingMemoryBound(to: Float.self), count: count) }
+    }
+    if target.isShortFloat && source == .float32 {
+        return { count, x, y in narrow(target, x.assumingMemoryBound(to: Float.self), y, count: count) }
+    }
+    guard source.isPlain && target.isPlain else { return nil }
+    if target == .bool { return try source.visitArithmetic(ToBoolVisitor()) }
+    if source == .bool { return try target.visitArithmetic(FromBoolVisitor()) }
+    return try source.visitArithmetic(CastSourceVisitor(target: target))
+}
+
+private struct CastSourceVisitor: ArithmeticVisitor {
+    let target: ElementType
+    func visit<T: Arithmetic>(_: T.Type) throws -> UnaryLoop { try target.visitArithmetic(CastTargetVisitor<T>()) }
+}
+
+private struct CastTargetVisitor<Source: Arithmetic>: ArithmeticVisitor {
+    func visit<T: Arithmetic>(_: T.Type) throws -> UnaryLoop {
+        { count, x, y in
+            let x = x.assumingMemoryBound(to: Source.self), y = y.assumingMemoryBound(to: T.self)
+            for index in 0..<count { y[index] = x[index].cast(to: T.self) }
+        }
+    }
+}
+
+private struct ToBoolVisitor: ArithmeticVisitor {
+    func visit<T: Arithmetic>(_: T.Type) throws -> UnaryLoop {
+        { count, x, y in
+            let x = x.assumingMemoryBound(to: T.self), y = y.assumingMemoryBound(to: UInt8.self)
+            for index in 0..<count { y[index] = x[index] != T.zero ? 1 : 0 }
+        }
+    }
+}
+
+private struct FromBoolVisitor: ArithmeticVisitor {
+    func visit<T: Arithmetic>(_: T.Type) throws -> UnaryLoop {
+        { count, x, y in
+            let x = x.assumingMemoryBound(to: UInt8.self), y = y.assumingMemoryBound(to: T.self)
+            for index in 0..<count { y[index] = x[index] != 0 ? T.one : T.zero }
+        }
+    }
+}
+
+// MARK: - To and from blocks
+
+private func toFloats(_ source: ElementType) throws -> UnaryLoop {
+    if source == .float32 { return try castLoop(.float32, .float32) }
+    if source == .float64 {
+        return { count, x, y in
+            let x = x.assumingMemoryBound(to: Double.self), y = y.assumingMemoryBound(to: Float.self)
+            for index in 0..<count { y[index] = roundedToOdd(x[index]) }
+        }
+    }
+    if let direct = try directLoop(source, .float32) { return direct }
+    guard let table = CodeTable(source) else { throw source.unsupported("a number") }
+    return { count, x, y in
+        let x = x.assumingMemoryBound(to: UInt8.self), y = y.assumingMemoryBound(to: Float.self)
+        for index in 0..<count { y[index] = table.number(x, index) }
+    }
+}
+
+private func toIntegers(_ source: ElementType) throws -> UnaryLoop {
+    if let direct = try directLoop(source, .int64) { return direct }
+    guard let table = CodeTable(source) else { throw source.unsupported("a number") }
+    return { count, x, y in
+        let x = x.assumingMemoryBound(to: UInt8.self), y = y.assumingMemoryBound(to: Int64.self)
+        for index in 0..<count { y[index] = Int64(converting: table.number(x, index).double) }
+    }
+}
+
+private func fromFloats(_ target: ElementType, _ rules: CastRules) throws -> UnaryLoop {
+    if target == .float32 { return try castLoop(.float32, .float32) }
+    if let direct = try directLoop(.float32, target) { return direct }
+    if target == .float8e8m0 {
+        return packing(target) { x, index in
+            powerCode(x.assumingMemoryBound(to: Float.self)[index], saturates: rules.saturates, rules.power)
+        }
+    }
+    if let format = SmallFloat(target) {
+        return packing(target) { x, index in
+            format.encoded(x.assumingMemoryBound(to: Float.self)[index], saturating: rules.saturates)
+        }
+    }
+    return packing(target) { x, index in UInt8(converting: x.assumingMemoryBound(to: Float.self)[index].double) }
+}
+
+private func fromIntegers(_ target: ElementType) throws -> UnaryLoop {
+    if let direct = try directLoop(.int64, target) { return direct }
+    return packing(target) { x, index in UInt8(truncatingIfNeeded: x.assumingMemoryBound(to: Int64.self)[index]) }
+}
+
+private func packing(_ type: ElementType, _ code: @escaping @Sendable (UnsafeRawPointer, Int) -> UInt8) -> UnaryLoop {
+    let bits = type.bitWidth
+    return { count, x, y in
+        if bits == 8 {
+            for index in 0..<count { y.storeBytes(of: code(x, index), toByteOffset: index, as: UInt8.self) }
+            return
+        }
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: blockSize) { codes in
+            guard let codes = codes.baseAddress else { return }
+            for index in 0..<count { codes[index] = code(x, index) }
+            packCodes(codes, y.assumingMemoryBound(to: UInt8.self), count: count, bitWidth: bits)
+        }
+    }
+}
+
+/// The code of the power of two that `value` is rounded to, whatever its sign; zero gives the least one.
+private func powerCode(_ value: Float, saturates: Bool, _ rounding: PowerRounding) -> UInt8 {
+    let magnitude = value.bitPattern & 0x7fff_ffff
+    if magnitude > 0x7f80_0000 { return 0xff }
+    if magnitude == 0x7f80_0000 { return saturates ? 0xfe : 0xff }
+    let exponent = magnitude >> 23, fraction = magnitude & 0x7f_ffff
+    let goesUp: Bool =
+        switch rounding {
+        case .down: false
+        case .up: fraction > 0
+        // Half-way cases go up, unless the exponent is the least.
+        case .nearest: fraction > 0x40_0000 || (fraction == 0x40_0000 && exponent > 0)
+        }
+    let code = exponent + (goesUp ? 1 : 0)
+    return UInt8(truncatingIfNeeded: saturates ? min(code, 0xfe) : code)
+}
+
+/// A float next to `value`, the one with an odd last place where `value` lies between two: rounding that to fewer places
+/// gives what rounding `value` itself would (Boldo and Melquiond, "When double rounding is odd").
+private func roundedToOdd(_ value: Double) -> Float {
+    let rounded = Float(value)
+    guard rounded.isFinite, Double(rounded) != value, rounded.bitPattern & 1 == 0 else { return rounded }
+    let isAbove = Double(rounded) > value
+    return isAbove ? rounded.nextDown : rounded.nextUp
+}
