@@ -10,6 +10,7 @@ package enum Registry {
         ConcatOperator.self,
         ConstantOfShapeOperator.self,
         ConstantOperator.self,
+        ConvOperator.self,
         DequantizeLinearOperator.self,
         DynamicQuantizeLinearOperator.self,
         ExpandOperator.self,

@@ -79,9 +79,10 @@ struct FloatProduct: @unchecked Sendable {
         let columnStep = max(1, (panels + columnCuts - 1) / max(columnCuts, 1)) * nr
         self.rowStep = rowStep
         self.columnStep = columnStep
-        rowSlices = m / rowStep + (m % rowStep == 0 ? 0 : 1)
-        columnSlices = n / columnStep + (n % columnStep == 0 ? 0 : 1)
-        workspaceByteCount = try sliceWorkspace.multiplied(by: max(1, rowSlices * columnSlices))
+        // At least one piece, of nothing where there is nothing.
+        rowSlices = max(1, m / rowStep + (m % rowStep == 0 ? 0 : 1))
+        columnSlices = max(1, n / columnStep + (n % columnStep == 0 ? 0 : 1))
+        workspaceByteCount = try sliceWorkspace.multiplied(by: rowSlices * columnSlices)
     }
 
     /// The product of factors that are not negative; Int.max where it overflows.
@@ -133,12 +134,22 @@ struct FloatProduct: @unchecked Sendable {
     /// Number of independent pieces of the work.
     var sliceCount: Int { rowSlices * columnSlices }
 
-    /// Computes one piece; pieces may run at the same time. `workspace` is that of the whole product.
-    func runSlice(_ index: Int, _ args: inout apus_sgemm_args, workspace: UnsafeMutableRawPointer) {
+    /// Scratch memory for one piece.
+    var sliceWorkspaceByteCount: Int { sliceWorkspace }
+
+    /// Computes one piece; pieces may run at the same time, each with scratch memory of its own.
+    func runSlice(_ index: Int, _ args: inout apus_sgemm_args, scratch: UnsafeMutableRawPointer) {
         let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
-        apus_sgemm_run(
-            kernel, &args, row, min(m, row + rowStep), column, min(n, column + columnStep),
-            workspace + index * sliceWorkspace)
+        apus_sgemm_run(kernel, &args, row, min(m, row + rowStep), column, min(n, column + columnStep), scratch)
+    }
+
+    /// Multiplies column j of packed B by `factors[j]`.
+    func scaleColumns(_ packed: UnsafeMutablePointer<Float>, by factors: UnsafePointer<Float>) {
+        let nr = Int(kernel.pointee.nr), depth = taps * k
+        for column in 0..<n {
+            let first = packed + column / nr * depth * nr + column % nr
+            for inner in 0..<depth { first[inner * nr] *= factors[column] }
+        }
     }
 
     /// Computes C. All pointers of `args` are set.
@@ -146,11 +157,11 @@ struct FloatProduct: @unchecked Sendable {
         let count = sliceCount
         if count == 1 {
             var args = args
-            return runSlice(0, &args, workspace: workspace)
+            return runSlice(0, &args, scratch: workspace)
         }
         pool.parallel(count) { index in
             var args = args
-            runSlice(index, &args, workspace: workspace)
+            runSlice(index, &args, scratch: workspace + index * sliceWorkspace)
         }
     }
 }

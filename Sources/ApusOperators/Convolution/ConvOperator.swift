@@ -1,0 +1,173 @@
+import ApusCore
+import ApusGraph
+import CApusKernels
+
+/// Convolution over any number of spatial axes.
+///
+/// The standard operator has channels first: [N, C, D1, D2, ...]. `apus.Conv`, which the optimiser makes, has channels last,
+/// [N, D1, D2, ..., C], for float32 and the 16-bit floats, and computes activation(X * (W · weight_scale) + bias + residual): inputs X, W
+/// (as the standard operator has it), bias [M] (optional), residual (optional, of the output's shape), weight_scale [M]
+/// (optional, constant as W then must be); attributes of Conv, activation, activation_params.
+struct ConvOperator: Operator {
+    static let schemas = [
+        Schema("Conv", since: [1, 11, 22], inputs: 2...3),
+        Schema("Conv", domain: "apus", since: [1], inputs: 2...5),
+    ]
+
+    let window: WindowAttributes
+    let group: Int
+    let isFused: Bool
+    let activation: FusedActivation
+
+    init(_ node: NodeReader) throws {
+        isFused = node.domain == "apus"
+        window = try WindowAttributes(node)
+        group = try node.int("group", default: 1)
+        guard group >= 1 else { throw ApusError(.invalidModel, "attribute \"group\" is \(group); it must be at least 1") }
+        activation = isFused ? try FusedActivation(node) : .none
+    }
+
+    var overwrites: [(output: Int, input: Int)] { isFused ? [(0, 3)] : [] }
+
+    func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
+        let type = try context.commonType(0..<5)
+        _ = try context.type(0, oneOf: isFused ? [.float32, .float16, .bfloat16] : [.float32, .float16, .bfloat16, .float64])
+        let x = try context.dimensions(0, rank: 3...), w = try context.dimensions(1, rank: 3...)
+        guard let x, let w else {
+            return [ValueInfo(type, (x ?? w).map { PartialShape.ofRank($0.count) } ?? .unknown)]
+        }
+        guard x.count == w.count else {
+            throw ApusError(.shapeMismatch, "X \(PartialShape(x)) has rank \(x.count), W \(PartialShape(w)) has rank \(w.count)")
+        }
+        let channels = isFused ? x[x.count - 1] : x[1]
+        let spatial = Array(isFused ? x[1..<(x.count - 1)] : x[2...])
+        if let c = channels.known, let own = w[1].known, try own.multiplied(by: group) != c {
+            throw ApusError(
+                .shapeMismatch,
+                "X \(PartialShape(x)) has \(c) channels, W \(PartialShape(w)) in \(group) groups takes \(own) each")
+        }
+        if let m = w[0].known, m % group != 0 {
+            throw ApusError(.shapeMismatch, "\(m) output channels cannot be divided into \(group) groups")
+        }
+        if context.has(2), let bias = try context.dimensions(2, rank: 1...1), let found = bias[0].known, let m = w[0].known, found != m {
+            throw ApusError(.shapeMismatch, "the bias has \(found) elements, W has \(m) output channels")
+        }
+        if context.has(4), let scale = try context.dimensions(4, rank: 1...1), let found = scale[0].known, let m = w[0].known, found != m {
+            throw ApusError(.shapeMismatch, "weight_scale has \(found) elements, W has \(m) output channels")
+        }
+        try window.check(axes: spatial.count)
+        let kernel = w[2...].map(\.known)
+        var output = [Dimension](repeating: .unknown, count: spatial.count)
+        if let sizes = try kernelSizes(kernel) { output = try window.outputDimensions(spatial, kernel: sizes) }
+        let shape = PartialShape(isFused ? [x[0]] + output + [w[0]] : [x[0], w[0]] + output)
+        if context.has(3), let residual = try context.shape(3).concrete(), let expected = try shape.concrete(), residual != expected {
+            throw ApusError(.shapeMismatch, "the residual has shape \(residual), the convolution has shape \(expected)")
+        }
+        return [ValueInfo(type, shape)]
+    }
+
+    /// The kernel by attribute and weights, which must agree; nil where neither tells.
+    private func kernelSizes(_ weights: [Int?]) throws -> [Int]? {
+        for (axis, size) in weights.enumerated() {
+            if let size, let given = window.kernel?[axis], given != size {
+                throw ApusError(.shapeMismatch, "attribute \"kernel_shape\" is \(window.kernel ?? []), the kernel of W has \(size) on axis \(axis)")
+            }
+            if let size, size < 1 { throw ApusError(.shapeMismatch, "the kernel of W has \(size) elements on axis \(axis)") }
+        }
+        let known = weights.compactMap { $0 }
+        return known.count == weights.count ? known : window.kernel
+    }
+
+    func multiplyAccumulates(_ inputs: [ValueInfo?], _ outputs: [ValueInfo]) -> Int {
+        guard let w = try? inputs[1]?.concreteShape(), let y = try? outputs[0].concreteShape(), w.rank > 1 else { return 0 }
+        return FloatProduct.saturatingProduct([y.count] + w.dimensions.dropFirst())
+    }
+
+    func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        switch try context.type(0) {
+        case .float64: return try prepareGeneric(Double.self, context)
+        case let type: return try context.inFloat32(type, isFused ? prepareLast : prepareFirst)
+        }
+    }
+
+    private func convolution(_ context: PrepareContext, spatial: [Int], channels: Int, scale: Int?) throws -> FloatConvolution {
+        let x = try context.shape(0), w = try context.shape(1)
+        return try FloatConvolution(
+            context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions.dropFirst(2))), batch: x[0],
+            inChannels: channels, outChannels: w[0], group: group, weights: 1, weightScale: scale, activation: activation)
+    }
+
+    /// Channels last.
+    private func prepareLast(_ context: PrepareContext) throws -> any PreparedNode {
+        let x = try context.shape(0)
+        let convolution = try convolution(
+            context, spatial: Array(x.dimensions[1..<(x.rank - 1)]), channels: x[x.rank - 1], scale: context.has(4) ? 4 : nil)
+        let hasBias = context.has(2), hasResidual = context.has(3)
+        return PreparedKernel(convolution.kernelName, workspace: convolution.workspaceByteCount) { io in
+            convolution.run(
+                input: io.input(0, as: Float.self), weights: io.input(1, as: Float.self),
+                bias: hasBias ? io.input(2, as: Float.self) : nil, residual: hasResidual ? io.input(3, as: Float.self) : nil,
+                output: io.output(0, as: Float.self), workspace: io.workspace, pool: io.pool)
+        }
+    }
+
+    /// Channels first: transposed on the way in and out.
+    private func prepareFirst(_ context: PrepareContext) throws -> any PreparedNode {
+        let x = try context.shape(0), y = try context.outputShape(0)
+        let spatial = Array(x.dimensions[2...])
+        let convolution = try convolution(context, spatial: spatial, channels: x[1], scale: nil)
+        let pixels = spatial.reduce(1, &*), outPixels = y.dimensions[2...].reduce(1, &*)
+        let batch = x[0], channels = x[1], outChannels = y[1], hasBias = context.has(2)
+        // With one channel or one pixel both layouts are the same.
+        let movesInput = channels > 1 && pixels > 1, movesOutput = outChannels > 1 && outPixels > 1
+        let inputBytes = movesInput ? try x.count.multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
+        let outputBytes = movesOutput ? try y.count.multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
+        let total = try inputBytes.adding(outputBytes).adding(convolution.workspaceByteCount)
+        return PreparedKernel(convolution.kernelName, workspace: total) { io in
+            let workspace = io.workspace
+            var input = io.input(0, as: Float.self)
+            let output = io.output(0, as: Float.self)
+            if movesInput {
+                let moved = workspace.assumingMemoryBound(to: Float.self)
+                transposeImages(batch, rows: channels, columns: pixels, from: input, to: moved, pool: io.pool)
+                input = UnsafePointer(moved)
+            }
+            let target = movesOutput ? (workspace + inputBytes).assumingMemoryBound(to: Float.self) : output
+            convolution.run(
+                input: input, weights: io.input(1, as: Float.self), bias: hasBias ? io.input(2, as: Float.self) : nil, residual: nil,
+                output: target, workspace: workspace + inputBytes + outputBytes, pool: io.pool)
+            if movesOutput {
+                transposeImages(
+                    batch, rows: outPixels, columns: outChannels, from: UnsafePointer(target), to: output, pool: io.pool)
+            }
+        }
+    }
+
+    /// Channels first, in the plainest way.
+    private func prepareGeneric<T: ProductElement>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
+        let x = try context.shape(0), w = try context.shape(1), y = try context.outputShape(0)
+        let geometry = try window.geometry(input: Array(x.dimensions[2...]), kernel: Array(w.dimensions[2...]))
+        let table = try geometry.table(pixelStride: 1, budget: context.packed.budget)
+        let taps = geometry.taps, pixels = geometry.inputPixels, outPixels = geometry.outputPixels
+        let k = w[1], m = w[0], perGroup = max(1, m / group), hasBias = context.has(2), channels = x[1]
+        return PreparedKernel("conv_generic") { io in
+            let source = io.input(0, as: T.self), weights = io.input(1, as: T.self), result = io.output(0, as: T.self)
+            let entries = table.base.assumingMemoryBound(to: Int.self)
+            io.pool.parallel(y[0] * m) { index in
+                let image = index / m, channel = index % m, part = channel / perGroup
+                let out = result + index * outPixels
+                let start = hasBias ? io.input(2, as: T.self)[channel] : T.additiveIdentity
+                for pixel in 0..<outPixels { out[pixel] = start }
+                for inner in 0..<k {
+                    let plane = source + (image * channels + part * k + inner) * pixels
+                    for tap in 0..<taps {
+                        let weight = weights[(channel * k + inner) * taps + tap]
+                        for pixel in 0..<outPixels where entries[pixel * taps + tap] >= 0 {
+                            out[pixel] = T.accumulate(out[pixel], plane[entries[pixel * taps + tap]], weight)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+import ApusCore
+import CApusKernels
+
+/// A float32 convolution of channels-last images, made ready: kernel, packed weights, table, cuts.
+///
+/// The weights are given as ONNX has them, [output channels, input channels of a group, kernel...].
+final class FloatConvolution: @unchecked Sendable {
+    private enum Method {
+        /// One tap at its own place: a plain product over the pixels of all images.
+        case pointwise(FloatProduct)
+        /// Through a table, once for each image and group.
+        case indirect(FloatProduct, Storage)
+        case depthwise(UnsafePointer<apus_depthwise_kernel>)
+    }
+
+    private let method: Method
+    private let geometry: WindowGeometry
+    private let batch: Int
+    private let inChannels: Int
+    private let outChannels: Int
+    private let group: Int
+    private let activation: PreparedActivation
+    /// Zeros to read under padding taps.
+    private let zeros: Storage
+    /// Packed weights, where they are constant.
+    private let packed: Storage?
+    private let packedByteCount: Int
+    private let chunks: Int
+    private let scratchByteCount: Int
+    /// Scratch memory for `run`.
+    let workspaceByteCount: Int
+
+    var kernelName: String {
+        switch method {
+        case .pointwise(let product): "conv_pointwise_" + String(cString: product.kernel.pointee.name)
+        case .indirect(let product, _): "conv_" + String(cString: product.kernel.pointee.name)
+        case .depthwise(let kernel): String(cString: kernel.pointee.name)
+        }
+    }
+
+    /// `weights`: the input with the weights; `weightScale`: a constant input of one factor per output channel.
+    init(
+        _ context: PrepareContext, geometry: WindowGeometry, batch: Int, inChannels: Int, outChannels: Int, group: Int, weights: Int,
+        weightScale: Int? = nil, activation: FusedActivation = .none
+    ) throws {
+        self.geometry = geometry
+        self.batch = batch
+        self.inChannels = inChannels
+        self.outChannels = outChannels
+        self.group = group
+        self.activation = activation.prepared(context.levels)
+        let k = inChannels / group, n = outChannels / group, taps = geometry.taps, pixels = geometry.outputPixels
+        let images = try batch.multiplied(by: group)
+        let work = FloatProduct.saturatingProduct([batch, group, pixels, taps, k, n])
+        let isParallel = context.threads > 1 && work >= FloatProduct.leastParallelWork
+        zeros = try Storage.allocate(byteCount: k.multiplied(by: 4), budget: context.packed.budget, purpose: "zeros for padding")
+        zeros.base.initializeMemory(as: UInt8.self, repeating: 0, count: zeros.byteCount)
+        _ = try batch.multiplied(by: geometry.inputPixels).multiplied(by: inChannels)
+        _ = try batch.multiplied(by: pixels).multiplied(by: outChannels)
+
+        if group == inChannels, group == outChannels, geometry.kernel.count <= 2, group > 1,
+            let kernel = apus_depthwise_select(context.levels)
+        {
+            method = .depthwise(kernel)
+            packedByteCount = try taps.multiplied(by: outChannels).multiplied(by: 4)
+            scratchByteCount = 0
+            chunks = isParallel ? context.threads * 4 : 1
+        } else if geometry.isPointwise, group == 1 {
+            let product = try FloatProduct(
+                levels: context.levels, m: try batch.multiplied(by: pixels), n: n, k: k, threads: context.threads)
+            method = .pointwise(product)
+            packedByteCount = product.packedCount * 4
+            scratchByteCount = product.workspaceByteCount
+            chunks = 1
+        } else {
+            let cuts = images >= 2 * context.threads ? 1 : context.threads
+            let product = try FloatProduct(levels: context.levels, m: pixels, n: n, k: k, taps: taps, rows: .table, threads: cuts)
+            method = .indirect(product, try geometry.table(pixelStride: inChannels, budget: context.packed.budget))
+            packedByteCount = try product.packedCount.multiplied(by: group).multiplied(by: 4)
+            scratchByteCount = product.sliceWorkspaceByteCount
+            chunks = isParallel ? max(1, min(try images.multiplied(by: product.sliceCount), context.threads * 4)) : 1
+        }
+        var scale: (Tensor, String)?
+        if let weightScale {
+            guard let tensor = context.constant(weightScale) else {
+                throw ApusError(.invalidModel, "input \(weightScale) (weight_scale) must be a constant")
+            }
+            scale = (tensor, "scale \(tensor.storage.identifier)+\(tensor.offset)")
+        }
+        let key: String
+        switch method {
+        case .pointwise(let product), .indirect(let product, _): key = product.packedKey("conv group \(group) \(scale?.1 ?? "")")
+        case .depthwise: key = "depthwise \(scale?.1 ?? "")"
+        }
+        let method = method, byteCount = packedByteCount
+        packed = try context.packed(weights, key: key) { tensor, budget in
+            let storage = try Storage.allocate(byteCount: byteCount, budget: budget, purpose: "packed convolution weights")
+            FloatConvolution.pack(
+                method, tensor.pointer.assumingMemoryBound(to: Float.self),
+                scale: scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) },
+                to: storage.base.assumingMemoryBound(to: Float.self), channels: outChannels, group: group, taps: taps, k: k, pool: nil)
+            return storage
+        }
+        if packed == nil, scale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
+        let scratch = try scratchByteCount.multiplied(by: chunks)
+        workspaceByteCount = packed == nil ? try packedByteCount.roundedUp(to: Storage.alignment).adding(scratch) : scratch
+    }
+
+    private static func pack(
+        _ method: Method, _ weights: UnsafePointer<Float>, scale: UnsafePointer<Float>?, to packed: UnsafeMutablePointer<Float>,
+        channels: Int, group: Int, taps: Int, k: Int, pool: ThreadPool?
+    ) {
+        let n = channels / group
+        switch method {
+        case .pointwise(let product), .indirect(let product, _):
+            for index in 0..<group {
+                let target = packed + index * product.packedCount
+                product.pack(
+                    weights + index * n * k * taps, tapStride: 1, rowStride: taps, columnStride: k * taps, to: target, pool: pool)
+                if let scale { product.scaleColumns(target, by: scale + index * n) }
+            }
+        case .depthwise:
+            apus_depthwise_pack_weights(channels, taps, weights, packed)
+            if let scale {
+                for index in 0..<(taps * channels) { packed[index] *= scale[index % channels] }
+            }
+        }
+    }
+
+    /// Convolves. `weights` is read only where they are not constant. `residual` lies as the output does.
+    func run(
+        input: UnsafePointer<Float>, weights: UnsafePointer<Float>, bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
+        output: UnsafeMutablePointer<Float>, workspace: UnsafeMutableRawPointer, pool: ThreadPool
+    ) {
+        var scratch = workspace
+        var panels = packed.map { UnsafePointer($0.base.assumingMemoryBound(to: Float.self)) }
+        if panels == nil {
+            let target = workspace.assumingMemoryBound(to: Float.self)
+            FloatConvolution.pack(
+                method, weights, scale: nil, to: target, channels: outChannels, group: group, taps: geometry.taps,
+                k: inChannels / group, pool: pool)
+            panels = UnsafePointer(target)
+            scratch += (packedByteCount + Storage.alignment - 1) / Storage.alignment * Storage.alignment
+        }
+        guard let panels else { return }
+        var epilogue = activation.epilogue
+        epilogue.bias = bias
+        epilogue.residual = residual
+        epilogue.residual_stride = outChannels
+        switch method {
+        case .pointwise(let product):
+            var args = product.arguments(aStride: inChannels, cStride: outChannels)
+            args.a = input
+            args.b = panels
+            args.c = output
+            args.epilogue = epilogue
+            product.run(args, workspace: scratch, pool: pool)
+        case .indirect(let product, let table):
+            runIndirect(product, table, input, panels, epilogue, output, scratch, pool)
+        case .depthwise(let kernel):
+            runDepthwise(kernel, input, panels, epilogue, output, pool)
+        }
+        withExtendedLifetime(activation) {}
+    }
+
+    private func runIndirect(
+        _ product: FloatProduct, _ table: Storage, _ input: UnsafePointer<Float>, _ panels: UnsafePointer<Float>,
+        _ epilogue: apus_epilogue, _ output: UnsafeMutablePointer<Float>, _ scratch: UnsafeMutableRawPointer, _ pool: ThreadPool
+    ) {
+        let slices = product.sliceCount, jobs = batch * group * slices
+        let perChunk = (jobs + chunks - 1) / max(chunks, 1)
+        let imageIn = geometry.inputPixels * inChannels, imageOut = geometry.outputPixels * outChannels
+        let k = inChannels / group, n = outChannels / group
+        var template = product.arguments(aStride: 0, cStride: outChannels)
+        template.a_table = UnsafePointer(table.base.assumingMemoryBound(to: Int.self))
+        template.a_zero = UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self))
+        let arguments = template
+        pool.parallel(chunks) { chunk in
+            var args = arguments
+            for job in (chunk * perChunk)..<max(chunk * perChunk, min(jobs, (chunk + 1) * perChunk)) {
+                let image = job / slices / group, part = job / slices % group
+                args.a = input + image * imageIn + part * k
+                args.b = panels + part * product.packedCount
+                args.c = output + image * imageOut + part * n
+                args.epilogue = epilogue
+                if let bias = epilogue.bias { args.epilogue.bias = bias + part * n }
+                if let residual = epilogue.residual { args.epilogue.residual = residual + image * imageOut + part * n }
+                product.runSlice(job % slices, &args, scratch: scratch + chunk * scratchByteCount)
+            }
+        }
+    }
+
+    private func runDepthwise(
+        _ kernel: UnsafePointer<apus_depthwise_kernel>, _ input: UnsafePointer<Float>, _ weights: UnsafePointer<Float>,
+        _ epilogue: apus_epilogue, _ output: UnsafeMutablePointer<Float>, _ pool: ThreadPool
+    ) {
+        // A missing height is 1.
+        func pair(_ values: [Int]) -> (Int, Int) { values.count == 2 ? (values[0], values[1]) : (1, values.first ?? 1) }
+        let (inHeight, inWidth) = pair(geometry.input), (outHeight, outWidth) = pair(geometry.output)
+        let (kernelHeight, kernelWidth) = pair(geometry.kernel), (strideY, strideX) = pair(geometry.strides)
+        let (dilationY, dilationX) = pair(geometry.dilations)
+        let padLeft = geometry.padBegin.last ?? 0, padTop = geometry.padBegin.count == 2 ? geometry.padBegin[0] : 0
+        var template = apus_depthwise_args()
+        template.channels = inChannels
+        (template.in_height, template.in_width) = (inHeight, inWidth)
+        (template.in_row_stride, template.in_pixel_stride) = (inWidth * inChannels, inChannels)
+        (template.out_height, template.out_width) = (outHeight, outWidth)
+        (template.out_row_stride, template.out_pixel_stride) = (outWidth * inChannels, inChannels)
+        (template.kernel_height, template.kernel_width) = (kernelHeight, kernelWidth)
+        (template.stride_y, template.stride_x) = (strideY, strideX)
+        (template.dilation_y, template.dilation_x) = (dilationY, dilationX)
+        (template.pad_top, template.pad_left) = (padTop, padLeft)
+        template.weights = weights
+        template.epilogue = epilogue
+        let imageIn = inHeight * inWidth * inChannels, imageOut = outHeight * outWidth * outChannels
+        // Few rows (one-dimensional signals) are cut between channels instead.
+        let tile = Int(kernel.pointee.channel_tile)
+        let parts = max(1, min(chunks, batch == 0 ? 1 : (chunks + batch - 1) / batch))
+        let byChannels = outHeight < parts
+        let extent = byChannels ? (inChannels + tile - 1) / tile : outHeight
+        let step = max(1, (extent + parts - 1) / parts)
+        let arguments = template, channels = inChannels
+        pool.parallel(chunks == 1 ? 1 : batch * parts) { index in
+            var args = arguments
+            for image in chunks == 1 ? 0..<batch : (index / parts)..<(index / parts + 1) {
+                args.input = input + image * imageIn
+                args.output = output + image * imageOut
+                if let residual = arguments.epilogue.residual { args.epilogue.residual = residual + image * imageOut }
+                let begin = chunks == 1 ? 0 : min(extent, index % parts * step)
+                let end = chunks == 1 ? extent : min(extent, begin + step)
+                if byChannels {
+                    apus_depthwise_run(kernel, &args, 0, outHeight, begin * tile, min(channels, end * tile))
+                } else {
+                    apus_depthwise_run(kernel, &args, begin, end, 0, channels)
+                }
+            }
+        }
+    }
+}
