@@ -11,6 +11,7 @@ package enum Registry {
         ConstantOfShapeOperator.self,
         ConstantOperator.self,
         ConvOperator.self,
+        ConvTransposeOperator.self,
         DequantizeLinearOperator.self,
         DynamicQuantizeLinearOperator.self,
         ExpandOperator.self,

@@ -50,7 +50,7 @@ extension Value {
         switch type {
         case .float64: return .tensor(try Tensor(type, tensor.shape.dimensions, floats.map { Double($0) }))
         case .float16: return .tensor(try Tensor(type, tensor.shape.dimensions, floats.map { Float16($0).bitPattern }))
-        case .bfloat16: return .tensor(try Tensor(type, tensor.shape.dimensions, floats.map { bfloat16Bits($0) }))
+        case .bfloat16: return .tensor(try Tensor(type, tensor.shape.dimensions, floats.map { BFloat16($0).bits }))
         default: return self
         }
     }

@@ -84,10 +84,8 @@ struct ConvOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        switch try context.type(0) {
-        case .float64: return try prepareGeneric(Double.self, context)
-        case let type: return try context.inFloat32(type, isFused ? prepareLast : prepareFirst)
-        }
+        if try context.type(0) == .float64 { return try prepareGeneric(Double.self, context) }
+        return try context.throughFloat32(isFused ? prepareLast : prepareFirst)
     }
 
     private func convolution(_ context: PrepareContext, spatial: [Int], channels: Int, scale: Int?) throws -> FloatConvolution {
@@ -114,32 +112,13 @@ struct ConvOperator: Operator {
     /// Channels first: transposed on the way in and out.
     private func prepareFirst(_ context: PrepareContext) throws -> any PreparedNode {
         let x = try context.shape(0), y = try context.outputShape(0)
-        let spatial = Array(x.dimensions[2...])
-        let convolution = try convolution(context, spatial: spatial, channels: x[1], scale: nil)
-        let pixels = spatial.reduce(1, &*), outPixels = y.dimensions[2...].reduce(1, &*)
-        let batch = x[0], channels = x[1], outChannels = y[1], hasBias = context.has(2)
-        // With one channel or one pixel both layouts are the same.
-        let movesInput = channels > 1 && pixels > 1, movesOutput = outChannels > 1 && outPixels > 1
-        let inputBytes = movesInput ? try x.count.multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
-        let outputBytes = movesOutput ? try y.count.multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
-        let total = try inputBytes.adding(outputBytes).adding(convolution.workspaceByteCount)
-        return PreparedKernel(convolution.kernelName, workspace: total) { io in
-            let workspace = io.workspace
-            var input = io.input(0, as: Float.self)
-            let output = io.output(0, as: Float.self)
-            if movesInput {
-                let moved = workspace.assumingMemoryBound(to: Float.self)
-                transposeImages(batch, rows: channels, columns: pixels, from: input, to: moved, pool: io.pool)
-                input = UnsafePointer(moved)
-            }
-            let target = movesOutput ? (workspace + inputBytes).assumingMemoryBound(to: Float.self) : output
+        let convolution = try convolution(context, spatial: Array(x.dimensions[2...]), channels: x[1], scale: nil)
+        let hasBias = context.has(2)
+        return try channelsFirstNode(convolution.kernelName, x: x, y: y, workspace: convolution.workspaceByteCount) {
+            io, input, output, workspace in
             convolution.run(
                 input: input, weights: io.input(1, as: Float.self), bias: hasBias ? io.input(2, as: Float.self) : nil, residual: nil,
-                output: target, workspace: workspace + inputBytes + outputBytes, pool: io.pool)
-            if movesOutput {
-                transposeImages(
-                    batch, rows: outPixels, columns: outChannels, from: UnsafePointer(target), to: output, pool: io.pool)
-            }
+                output: output, workspace: workspace, pool: io.pool)
         }
     }
 

@@ -106,7 +106,7 @@ struct MatMulOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let type = try context.type(0)
-        if type == .float32 || type.isHalf { return try context.inFloat32(type, prepareFloat32) }
+        if type == .float32 || type.isShortFloat { return try context.throughFloat32(prepareFloat32) }
         return try withProductElement(type) { try prepareGeneric($0, context) }
     }
 

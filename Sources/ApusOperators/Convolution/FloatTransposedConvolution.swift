@@ -1,0 +1,240 @@
+import ApusCore
+import CApusKernels
+
+/// One axis of a transposed convolution: input position i reaches output position i * stride + tap * dilation - pad.
+struct TransposedAxis: Sendable {
+    let input: Int
+    let output: Int
+    let kernel: Int
+    let stride: Int
+    let dilation: Int
+    let padBegin: Int
+}
+
+/// A float32 transposed convolution of channels-last images, as one convolution for each phase of the strides: output pixels
+/// that are a stride apart see the same taps, so nothing is computed with zeros stuffed between pixels and no result is
+/// written twice.
+///
+/// The weights are given as ONNX has them, [input channels, output channels of a group, kernel...].
+final class FloatTransposedConvolution: @unchecked Sendable {
+    private struct Phase {
+        let product: FloatProduct
+        let table: Storage
+        /// Numbers of the kernel's taps that these pixels see.
+        let taps: [Int]
+        /// By axis: the first output position, how many follow.
+        let first: [Int]
+        let counts: [Int]
+        /// Floats before this phase's packed weights.
+        let packedOffset: Int
+    }
+
+    private let axes: [TransposedAxis]
+    private let phases: [Phase]
+    private let batch: Int
+    private let inChannels: Int
+    private let outChannels: Int
+    private let group: Int
+    private let activation: PreparedActivation
+    private let zeros: Storage
+    private let packed: Storage?
+    private let packedByteCount: Int
+    /// Where weights are put in order before they are packed.
+    private let orderedByteCount: Int
+    private let resultByteCount: Int
+    let workspaceByteCount: Int
+
+    var kernelName: String {
+        phases.first.map { "convtranspose_" + String(cString: $0.product.kernel.pointee.name) } ?? "convtranspose"
+    }
+
+    init(
+        _ context: PrepareContext, axes: [TransposedAxis], batch: Int, inChannels: Int, outChannels: Int, group: Int, weights: Int,
+        weightScale: Int? = nil, activation: FusedActivation = .none
+    ) throws {
+        self.axes = axes
+        self.batch = batch
+        self.inChannels = inChannels
+        self.outChannels = outChannels
+        self.group = group
+        self.activation = activation.prepared(context.levels)
+        let budget = context.packed.budget
+        let k = inChannels / group, n = outChannels / group
+        zeros = try Storage.allocate(byteCount: k.multiplied(by: 4), budget: budget, purpose: "zeros for padding")
+        zeros.base.initializeMemory(as: UInt8.self, repeating: 0, count: zeros.byteCount)
+        let outPixels = try checkedProduct(axes.map(\.output))
+        _ = try outPixels.multiplied(by: outChannels).multiplied(by: batch)
+
+        var phases: [Phase] = [], packedCount = 0, most = 0, scratch = 0, mostTaps = 0
+        let phaseCount = try checkedProduct(axes.map { min($0.stride, $0.output) })
+        for number in 0..<phaseCount {
+            // The phase of each axis: the first output position.
+            var rest = number
+            var first = [Int](repeating: 0, count: axes.count)
+            for (index, axis) in axes.enumerated().reversed() {
+                first[index] = rest % min(axis.stride, axis.output)
+                rest /= min(axis.stride, axis.output)
+            }
+            let counts = zip(axes, first).map { ($0.output - $1 - 1) / $0.stride + 1 }
+            // By axis: the kernel positions that meet an input position.
+            let positions = zip(axes, first).map { axis, first in
+                (0..<axis.kernel).filter { (first &+ axis.padBegin &- $0 &* axis.dilation) % axis.stride == 0 }
+            }
+            var taps = [0]
+            for (axis, kernel) in zip(axes, positions) {
+                taps = taps.flatMap { outer in kernel.map { outer * axis.kernel + $0 } }
+            }
+            let table = try windowTable(
+                zip(zip(axes, first), zip(counts, positions)).map { axis, size in
+                    let (axis, first) = axis, (count, kernel) = size
+                    return WindowAxis(
+                        input: axis.input, output: count, taps: kernel.count,
+                        position: { output, tap in
+                            (first &+ output &* axis.stride &+ axis.padBegin &- kernel[tap] &* axis.dilation) / axis.stride
+                        })
+                }, pixelStride: inChannels, budget: budget)
+            let pixels = counts.reduce(1, &*)
+            let product = try FloatProduct(
+                levels: context.levels, m: pixels, n: n, k: k, taps: taps.count, rows: .table, threads: context.threads)
+            phases.append(
+                Phase(product: product, table: table, taps: taps, first: first, counts: counts, packedOffset: packedCount))
+            packedCount = try product.packedCount.multiplied(by: group).adding(packedCount)
+            most = max(most, pixels)
+            scratch = max(scratch, product.workspaceByteCount)
+            mostTaps = max(mostTaps, taps.count)
+        }
+        self.phases = phases
+        packedByteCount = try packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        orderedByteCount = try mostTaps.multiplied(by: k).multiplied(by: n).multiplied(by: 4).roundedUp(to: Storage.alignment)
+        resultByteCount = phases.count > 1
+            ? try most.multiplied(by: outChannels).multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
+
+        var scale: (Tensor, String)?
+        if let weightScale {
+            guard let tensor = context.constant(weightScale) else {
+                throw ApusError(.invalidModel, "input \(weightScale) (weight_scale) must be a constant")
+            }
+            scale = (tensor, "scale \(tensor.storage.identifier)+\(tensor.offset)")
+        }
+        let all = axes.map { "\($0.kernel),\($0.stride),\($0.dilation),\($0.padBegin),\(min($0.stride, $0.output))" }.joined(separator: " ")
+        let key = "transposed \(phases.first?.product.packedKey("") ?? "") \(all) group \(group) \(scale?.1 ?? "")"
+        let (packedBytes, orderedBytes, wholeTaps) = (packedByteCount, orderedByteCount, axes.map(\.kernel).reduce(1, &*))
+        packed = try context.packed(weights, key: key) { tensor, budget in
+            let storage = try Storage.allocate(byteCount: packedBytes, budget: budget, purpose: "packed convolution weights")
+            let ordered = try Storage.allocate(byteCount: orderedBytes, budget: budget, purpose: "reordered convolution weights")
+            FloatTransposedConvolution.pack(
+                phases, tensor.pointer.assumingMemoryBound(to: Float.self), scale: scale?.0,
+                to: storage.base.assumingMemoryBound(to: Float.self), ordered: ordered.base.assumingMemoryBound(to: Float.self),
+                group: group, k: k, n: n, taps: wholeTaps)
+            return storage
+        }
+        if packed == nil, scale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
+        let own = packed == nil ? try packedByteCount.adding(orderedByteCount) : 0
+        workspaceByteCount = try own.adding(resultByteCount).adding(scratch)
+    }
+
+    private static func pack(
+        _ phases: [Phase], _ weights: UnsafePointer<Float>, scale: Tensor?, to packed: UnsafeMutablePointer<Float>,
+        ordered: UnsafeMutablePointer<Float>, group: Int, k: Int, n: Int, taps: Int
+    ) {
+        for phase in phases {
+            for part in 0..<group {
+                for (position, tap) in phase.taps.enumerated() {
+                    for inner in 0..<k {
+                        let source = weights + ((part * k + inner) * n) * taps + tap
+                        let target = ordered + (position * k + inner) * n
+                        for column in 0..<n { target[column] = source[column * taps] }
+                    }
+                }
+                let target = packed + phase.packedOffset + part * phase.product.packedCount
+                phase.product.pack(UnsafePointer(ordered), tapStride: k * n, rowStride: n, columnStride: 1, to: target)
+                if let scale {
+                    phase.product.scaleColumns(
+                        target, by: UnsafePointer(scale.pointer.assumingMemoryBound(to: Float.self)) + part * n)
+                }
+            }
+        }
+    }
+
+    /// Convolves. `weights` is read only where they are not constant. `residual` lies as the output does and must not overlap it.
+    func run(
+        input: UnsafePointer<Float>, weights: UnsafePointer<Float>, bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
+        output: UnsafeMutablePointer<Float>, workspace: UnsafeMutableRawPointer, pool: ThreadPool
+    ) {
+        let k = inChannels / group, n = outChannels / group
+        var rest = workspace
+        let panels: UnsafePointer<Float>
+        if let packed {
+            panels = UnsafePointer(packed.base.assumingMemoryBound(to: Float.self))
+        } else {
+            let target = rest.assumingMemoryBound(to: Float.self)
+            rest += packedByteCount
+            FloatTransposedConvolution.pack(
+                phases, weights, scale: nil, to: target, ordered: rest.assumingMemoryBound(to: Float.self), group: group, k: k, n: n,
+                taps: axes.map(\.kernel).reduce(1, &*))
+            rest += orderedByteCount
+            panels = UnsafePointer(target)
+        }
+        let result = rest.assumingMemoryBound(to: Float.self), scratch = rest + resultByteCount
+        let imageIn = axes.reduce(inChannels) { $0 * $1.input }, imageOut = axes.reduce(outChannels) { $0 * $1.output }
+        for image in 0..<batch {
+            for phase in phases {
+                let isWhole = phases.count == 1
+                let target = isWhole ? output + image * imageOut : result
+                var args = phase.product.arguments(aStride: 0, cStride: outChannels)
+                args.a_table = UnsafePointer(phase.table.base.assumingMemoryBound(to: Int.self))
+                args.a_zero = UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self))
+                args.epilogue = activation.epilogue
+                var added: UnsafePointer<Float>?
+                if let residual {
+                    if isWhole {
+                        added = residual + image * imageOut
+                    } else {
+                        eachRow(of: phase) { own, pixel, count, step in
+                            for index in 0..<count {
+                                (target + (own + index) * outChannels).update(
+                                    from: residual + image * imageOut + (pixel + index * step) * outChannels, count: outChannels)
+                            }
+                        }
+                        added = UnsafePointer(target)
+                    }
+                }
+                args.epilogue.residual_stride = outChannels
+                for part in 0..<group {
+                    args.a = input + image * imageIn + part * k
+                    args.b = panels + phase.packedOffset + part * phase.product.packedCount
+                    args.c = target + part * n
+                    args.epilogue.bias = bias.map { $0 + part * n }
+                    args.epilogue.residual = added.map { $0 + part * n }
+                    phase.product.run(args, workspace: scratch, pool: pool)
+                }
+                if !isWhole {
+                    eachRow(of: phase) { own, pixel, count, step in
+                        for index in 0..<count {
+                            (output + image * imageOut + (pixel + index * step) * outChannels).update(
+                                from: target + (own + index) * outChannels, count: outChannels)
+                        }
+                    }
+                }
+            }
+        }
+        withExtendedLifetime(activation) {}
+    }
+
+    /// Calls `body` for each row of the phase's pixels along the last axis: (the row's first pixel within the phase, its first
+    /// pixel in the output, how many pixels, how far they lie apart in the output).
+    private func eachRow(of phase: Phase, _ body: (Int, Int, Int, Int) -> Void) {
+        let last = axes.count - 1
+        guard last >= 0, phase.counts[last] > 0 else { return }
+        let rows = phase.counts.dropLast().reduce(1, *)
+        for row in 0..<rows {
+            var rest = row, pixel = 0, scale = axes[last].output
+            for axis in (0..<last).reversed() {
+                pixel += (phase.first[axis] + rest % phase.counts[axis] * axes[axis].stride) * scale
+                rest /= phase.counts[axis]
+                scale *= axes[axis].output
+            }
+            body(row * phase.counts[last], pixel + phase.first[last], phase.counts[last], axes[last].stride)
+        }
+    }
+}
