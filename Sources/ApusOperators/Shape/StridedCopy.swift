@@ -249,3 +249,30 @@ final class StridedCopy: Sendable {
         }
     }
 }
+
+/// Calls `body(position, offset)` for each position of a box in row-major order; `offset` is the sum of the coordinates
+/// times `strides`.
+@inline(__always)
+func forEachPosition(_ extents: [Int], _ strides: [Int], _ body: (Int, Int) throws -> Void) rethrows {
+    if extents.contains(where: { $0 <= 0 }) { return }
+    let rank = extents.count
+    try withUnsafeTemporaryAllocation(of: Int.self, capacity: max(1, rank)) { counters in
+        counters.update(repeating: 0)
+        var position = 0
+        var offset = 0
+        while true {
+            try body(position, offset)
+            position &+= 1
+            var axis = rank - 1
+            while axis >= 0 {
+                counters[axis] &+= 1
+                offset &+= strides[axis]
+                if counters[axis] < extents[axis] { break }
+                counters[axis] = 0
+                offset &-= strides[axis] &* extents[axis]
+                axis -= 1
+            }
+            if axis < 0 { return }
+        }
+    }
+}
