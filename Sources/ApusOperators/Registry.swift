@@ -4,6 +4,7 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        BatchNormalizationOperator.self,
         BinaryOperator.self,
         BitCastOperator.self,
         CastOperator.self,
@@ -25,11 +26,14 @@ package enum Registry {
         GatherOperator.self,
         GeluOperator.self,
         GemmOperator.self,
+        GlobalPoolOperator.self,
         IdentityOperator.self,
         IfOperator.self,
         LoopOperator.self,
         MatMulOperator.self,
+        MaxUnpoolOperator.self,
         PadOperator.self,
+        PoolOperator.self,
         QuantizeLinearOperator.self,
         QuantizedProductOperator.self,
         RangeOperator.self,
@@ -41,6 +45,7 @@ package enum Registry {
         ShapeOperator.self,
         SizeOperator.self,
         SliceOperator.self,
+        SoftmaxOperator.self,
         SplitOperator.self,
         SqueezeOperator.self,
         TensorScatterOperator.self,
