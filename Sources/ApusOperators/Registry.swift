@@ -4,6 +4,7 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        AxisNormalizationOperator.self,
         BatchNormalizationOperator.self,
         BinaryOperator.self,
         BitCastOperator.self,
@@ -27,8 +28,10 @@ package enum Registry {
         GeluOperator.self,
         GemmOperator.self,
         GlobalPoolOperator.self,
+        GroupNormalizationOperator.self,
         IdentityOperator.self,
         IfOperator.self,
+        LayerNormalizationOperator.self,
         LoopOperator.self,
         MatMulOperator.self,
         MaxUnpoolOperator.self,
