@@ -40,6 +40,7 @@ package enum Registry {
         QuantizeLinearOperator.self,
         QuantizedProductOperator.self,
         RangeOperator.self,
+        RecurrentOperator.self,
         ReshapeOperator.self,
         ReverseSequenceOperator.self,
         ScanOperator.self,
