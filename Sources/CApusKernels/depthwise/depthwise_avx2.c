@@ -1,12 +1,14 @@
 #include "depthwise_tile.h"
 
 #if defined(__x86_64__)
-#include "../f32/avx2.h"
-#include "../f32/epilogue.h"
+#include "../simd/vec_avx2.h"
+
+APUS_BEGIN_AVX2
+#include "../simd/vec_tile.h"
 
 #define DEPTHWISE_NAME avx2
 #define DEPTHWISE_PIXELS 4
 #include "depthwise_body.h"
 
-#include "../f32/end.h"
+APUS_END
 #endif

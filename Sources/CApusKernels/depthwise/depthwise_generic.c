@@ -1,7 +1,7 @@
 #include "depthwise_tile.h"
 
-#include "../f32/generic.h"
-#include "../f32/epilogue.h"
+#include "../simd/vec_quad.h"
+#include "../simd/vec_tile.h"
 
 #define DEPTHWISE_NAME generic
 #define DEPTHWISE_PIXELS 4

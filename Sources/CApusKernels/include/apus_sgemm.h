@@ -44,10 +44,12 @@ typedef struct apus_sgemm_ops apus_sgemm_ops;
 
 /// One implementation: the element of a constant table, never freed.
 typedef struct apus_sgemm_kernel {
-  const char *name; ///< e.g. "avx512_12x32"
+  const char *name; ///< e.g. "avx512_6x64"
   apus_isa isa;     ///< the level that the CPU must have
   size_t mr;        ///< rows of C computed at once; splitting M at multiples of it is best, though any split is right
   size_t nr;        ///< columns in a packed panel; N may be split only at multiples of it
+  size_t lanes;   ///< floats in a vector
+  size_t k_block; ///< terms summed in registers before C is touched: part of what decides the order of summation
   const apus_sgemm_ops *ops;
 } apus_sgemm_kernel;
 

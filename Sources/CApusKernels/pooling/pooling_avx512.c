@@ -1,10 +1,13 @@
 #include "pooling_table.h"
 
 #if defined(__x86_64__)
-#include "../f32/avx512.h"
+#include "../simd/vec_avx512.h"
+
+APUS_BEGIN_AVX512
+#include "../simd/vec_tile.h"
 
 #define POOLING_NAME avx512
 #include "pooling_body.h"
 
-#include "../f32/end.h"
+APUS_END
 #endif

@@ -1,6 +1,7 @@
 #include "pooling_table.h"
 
-#include "../f32/generic.h"
+#include "../simd/vec_quad.h"
+#include "../simd/vec_tile.h"
 
 #define POOLING_NAME generic
 #include "pooling_body.h"

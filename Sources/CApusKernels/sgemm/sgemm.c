@@ -5,13 +5,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "apus_transpose.h"
 #include "sgemm_tile.h"
 
 enum {
-  K_BLOCK = 256,      // terms summed in registers before C is touched: fixed, because it decides the summation order
-  ROW_BLOCK = 192,    // rows of A per block
-  PACKED_PITCH = K_BLOCK + 16, // floats from row to row of a packed block of A; no power of two, so that rows spread over L1's sets
-  FLATTEN_BELOW = 8,  // an indirect A with fewer channels is copied into rows of all taps: a tap's set-up costs more
+  ROW_BLOCK = 96,        // rows of A per block: with the longest k block, 200 kB of a 1 MB L2
+  MOST_K_BLOCK = 512,    // of all kernels
+  PACKED_PITCH = MOST_K_BLOCK + 16, // floats between rows of a packed A; no power of two, so that rows spread over L1's sets
+  FLATTEN_BELOW = 8,     // an indirect A with fewer channels is copied into rows of all taps: a tap's set-up costs more
 };
 
 /// A range of the summation: taps [tap, tap + taps), inner indices [at, at + k).
@@ -32,13 +33,13 @@ static size_t part(size_t total, size_t parts, size_t i) {
   return base * i + (i < extra ? i : extra);
 }
 
-static plan plan_blocks(size_t taps, size_t k) {
+static plan plan_blocks(size_t taps, size_t k, size_t k_block) {
   if (taps == 0 || k == 0) return (plan){false, 1, 1};
-  if (k > K_BLOCK) {
-    const size_t pieces = divide_up(k, K_BLOCK);
+  if (k > k_block) {
+    const size_t pieces = divide_up(k, k_block);
     return (plan){true, pieces, taps * pieces};
   }
-  const size_t groups = divide_up(taps, K_BLOCK / k);
+  const size_t groups = divide_up(taps, k_block / k);
   return (plan){false, groups, groups};
 }
 
@@ -62,30 +63,56 @@ size_t apus_sgemm_workspace_size(const apus_sgemm_kernel *kernel, const apus_sge
   return packs_a(args) ? (size_t)ROW_BLOCK * PACKED_PITCH * sizeof(float) : 0;
 }
 
+/// memcpy of a few floats, without the call.
+static inline void copy_run(const float *from, size_t count, float *to) {
+  size_t i = 0;
+  for (; i + 4 <= count; i += 4) memcpy(to + i, from + i, 4 * sizeof(float));
+  for (; i < count; i++) to[i] = from[i];
+}
+
 /// Copies the block's part of rows [m, m + rows) of A into rows of PACKED_PITCH floats.
 static void pack_a(const apus_sgemm_args *args, const block *which, size_t m, size_t rows, float *to) {
   if (!args->a_table) {
     const float *from = args->a + m * args->a_row_stride + which->at * args->a_k_stride;
-    // Columns of A outside: with A transposed, a_row_stride is 1 and each pass reads a contiguous run.
-    for (size_t i = 0; i < which->k; i++)
-      for (size_t r = 0; r < rows; r++) to[r * PACKED_PITCH + i] = from[r * args->a_row_stride + i * args->a_k_stride];
+    if (args->a_row_stride == 1) {
+      apus_transpose_2d(sizeof(float), which->k, rows, from, args->a_k_stride, to, PACKED_PITCH);
+    } else {
+      for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < which->k; i++)
+          to[r * PACKED_PITCH + i] = from[r * args->a_row_stride + i * args->a_k_stride];
+    }
     return;
   }
+  const ptrdiff_t k = (ptrdiff_t)args->k;
   for (size_t r = 0; r < rows; r++) {
     const ptrdiff_t *entries = args->a_table + (m + r) * args->taps + which->tap;
     float *row = to + r * PACKED_PITCH;
-    for (size_t t = 0; t < which->taps; t++)
-      for (size_t i = 0; i < args->k; i++) *row++ = entries[t] < 0 ? 0 : args->a[entries[t] + (ptrdiff_t)i];
+    for (size_t t = 0; t < which->taps;) {
+      // Taps that lie next to each other in memory, as those of one window row do, are copied as one run.
+      const ptrdiff_t first = entries[t];
+      const size_t from = t++;
+      if (first < 0) {
+        while (t < which->taps && entries[t] < 0) t++;
+      } else {
+        while (t < which->taps && entries[t] == first + (ptrdiff_t)(t - from) * k) t++;
+      }
+      const size_t count = (t - from) * args->k;
+      if (first < 0)
+        memset(row, 0, count * sizeof(float));
+      else
+        copy_run(args->a + first, count, row);
+      row += count;
+    }
   }
 }
 
 void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args, size_t m_begin, size_t m_end,
                     size_t n_begin, size_t n_end, void *workspace) {
   if (m_begin >= m_end || n_begin >= n_end) return;
-  const size_t mr = kernel->mr, nr = kernel->nr, lanes = kernel->ops->lanes;
+  const size_t mr = kernel->mr, nr = kernel->nr;
   const size_t taps = args->taps, k = args->k, depth = taps * k;
   const apus_epilogue *e = &args->epilogue;
-  const plan p = plan_blocks(taps, k);
+  const plan p = plan_blocks(taps, k, kernel->k_block);
   const bool packing = packs_a(args);
   // Partial sums are kept in C. A residual that is C itself must be read before they overwrite it.
   const bool residual_is_c = e->residual == args->c && e->residual_stride == args->c_stride && p.count > 1;
@@ -114,11 +141,20 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
       } else {
         tile.a_row_stride = args->a_row_stride;
       }
-      for (size_t n = n_begin; n < n_end; n += nr) {
-        tile.columns = n_end - n < nr ? n_end - n : nr;
+      const size_t row_panels = rows == 1 ? kernel->ops->row_panels : 1;
+      size_t columns;
+      for (size_t n = n_begin; n < n_end; n += columns) {
+        const size_t panels = (n_end - n) / nr >= row_panels ? row_panels : 1;
+        columns = n_end - n < panels * nr ? n_end - n : panels * nr;
+        tile.columns = columns;
         tile.b = args->b + n * depth + (which.tap * k + which.at) * nr;
+        tile.b_panel = nr * depth;
         tile.bias = e->bias ? e->bias + n : NULL;
-        const apus_sgemm_tile_function *functions = kernel->ops->tiles + (divide_up(tile.columns, lanes) - 1) * mr;
+        // While this panel is used, the next one is brought into L2, a share of it by each tile of rows.
+        const size_t share = tile.taps * tile.k * nr * sizeof(float) / row_tiles;
+        const bool ahead = n + columns < n_end && row_tiles > 1;
+        tile.ahead_step = ahead && share ? share / (tile.taps * tile.k) : 0;
+        const apus_sgemm_tile_function *functions = kernel->ops->tiles + (divide_up(columns, kernel->lanes) - 1) * mr;
         for (size_t rt = 0; rt < row_tiles; rt++) {
           const size_t first = part(rows, row_tiles, rt), count = part(rows, row_tiles, rt + 1) - first;
           const size_t row = m + first;
@@ -130,11 +166,12 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
           } else {
             tile.a = args->a + row * args->a_row_stride + which.at;
           }
+          tile.ahead = (const char *)(ahead ? tile.b + nr * depth : tile.b) + rt * share;
           tile.c = args->c + row * args->c_stride + n;
           tile.residual = residual ? residual + row * e->residual_stride + n : NULL;
-          functions[count - 1](&tile);
+          (panels > 1 ? kernel->ops->row : functions[count - 1])(&tile);
           if (tile.last && e->activation == APUS_ACTIVATION_FUNCTION)
-            for (size_t r = 0; r < count; r++) e->function(tile.c + r * args->c_stride, tile.columns, e->params);
+            for (size_t r = 0; r < count; r++) e->function(tile.c + r * args->c_stride, columns, e->params);
         }
       }
     }

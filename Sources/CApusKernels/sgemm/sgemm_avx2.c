@@ -1,13 +1,17 @@
 #include "sgemm_tile.h"
 
 #if defined(__x86_64__)
-#include "../f32/avx2.h"
-#include "../f32/epilogue.h"
+#include "../simd/vec_avx2.h"
+
+APUS_BEGIN_AVX2
+#include "../simd/vec_tile.h"
 
 #define SGEMM_NAME avx2_6x16
 #define SGEMM_MR 6
 #define SGEMM_VECTORS 2
+#define SGEMM_PANELS 4
+#define SGEMM_STEPS 4
 #include "sgemm_body.h"
 
-#include "../f32/end.h"
+APUS_END
 #endif

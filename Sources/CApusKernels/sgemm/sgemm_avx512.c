@@ -1,13 +1,17 @@
 #include "sgemm_tile.h"
 
 #if defined(__x86_64__)
-#include "../f32/avx512.h"
-#include "../f32/epilogue.h"
+#include "../simd/vec_avx512.h"
 
-#define SGEMM_NAME avx512_12x32
-#define SGEMM_MR 12
-#define SGEMM_VECTORS 2
+APUS_BEGIN_AVX512
+#include "../simd/vec_tile.h"
+
+#define SGEMM_NAME avx512_6x64
+#define SGEMM_MR 6
+#define SGEMM_VECTORS 4
+#define SGEMM_PANELS 2
+#define SGEMM_STEPS 1
 #include "sgemm_body.h"
 
-#include "../f32/end.h"
+APUS_END
 #endif

@@ -1,7 +1,7 @@
 #include "sgemm_tile.h"
 
 static const apus_sgemm_kernel kernels[] = {
-#define APUS_SGEMM_KERNEL(NAME, ISA, MR, NR, LANES) {#NAME, ISA, MR, NR, &apus_sgemm_ops_##NAME},
+#define APUS_SGEMM_KERNEL(NAME, ISA, MR, NR, LANES, K_BLOCK) {#NAME, ISA, MR, NR, LANES, K_BLOCK, &apus_sgemm_ops_##NAME},
 #include "sgemm.def"
 #undef APUS_SGEMM_KERNEL
 };

@@ -13,6 +13,9 @@ typedef struct apus_sgemm_tile {
   const float *zero;
   size_t taps, k;
   const float *b; ///< taps * k rows of nr floats
+  size_t b_panel; ///< floats from a panel to the next, for the functions of several panels
+  const char *ahead; ///< memory that is wanted soon: a line of it is asked for at every step, harmless if it is none
+  size_t ahead_step; ///< bytes to advance with each term of the sum
   float *c;
   size_t c_stride;
   size_t columns; ///< 1 ... nr
@@ -24,13 +27,18 @@ typedef struct apus_sgemm_tile {
 
 typedef void (*apus_sgemm_tile_function)(const apus_sgemm_tile *tile);
 
+enum { APUS_SGEMM_MOST_TILES = 24 };
+
+/// What an instruction set provides; the numbers are in sgemm.def.
 struct apus_sgemm_ops {
   /// [(vectors - 1) * mr + rows - 1], vectors = ceil(columns / lanes)
-  const apus_sgemm_tile_function *tiles;
-  size_t lanes;
+  apus_sgemm_tile_function tiles[APUS_SGEMM_MOST_TILES];
+  /// One row of `row_panels` full panels: more sums at once than one panel has, and more streams from memory.
+  apus_sgemm_tile_function row;
+  size_t row_panels;
 };
 
-#define APUS_SGEMM_KERNEL(NAME, ISA, MR, NR, LANES) extern const apus_sgemm_ops apus_sgemm_ops_##NAME;
+#define APUS_SGEMM_KERNEL(NAME, ISA, MR, NR, LANES, K_BLOCK) extern const apus_sgemm_ops apus_sgemm_ops_##NAME;
 #include "sgemm.def"
 #undef APUS_SGEMM_KERNEL
 
