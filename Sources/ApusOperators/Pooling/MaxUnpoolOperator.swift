@@ -39,17 +39,21 @@ struct MaxUnpoolOperator: Operator {
             return [ValueInfo(type, PartialShape(given))]
         }
         guard let x else { return [ValueInfo(type, .unknown)] }
-        let axes = x.count - 2
+        return [ValueInfo(type, PartialShape([x[0], x[1]] + (try pooledFrom(Array(x[2...])))))]
+    }
+
+    /// The spatial dimensions that the pool had before it.
+    private func pooledFrom(_ x: [Dimension]) throws -> [Dimension] {
+        let axes = x.count
         guard kernel.count == axes, strides.map({ $0.count == axes }) ?? true, pads.map({ $0.count == 2 * axes }) ?? true else {
             throw ApusError(.shapeMismatch, "kernel_shape, strides or pads do not fit \(axes) spatial axes")
         }
-        let spatial = try x[2...].enumerated().map { axis, size -> Dimension in
+        return try x.enumerated().map { axis, size -> Dimension in
             let padding = try (pads?[axis] ?? 0).adding(pads?[axis + axes] ?? 0)
             guard let size = size.known else { return .unknown }
             let extent = try (size - 1).multiplied(by: strides?[axis] ?? 1).adding(kernel[axis]).subtracting(padding)
             return .known(max(0, extent))
         }
-        return [ValueInfo(type, PartialShape([x[0], x[1]] + spatial))]
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
@@ -61,16 +65,35 @@ struct MaxUnpoolOperator: Operator {
     }
 
     private func prepare<T: FixedWidthInteger>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
-        let count = try context.shape(0).count, size = try context.outputShape(0).count
+        let x = try context.shape(0), output = try context.outputShape(0)
+        // Indices count within the shape that was pooled; `output_shape` may be larger.
+        let source = try Shape(
+            [x[0], x[1]] + pooledFrom(x.dimensions[2...].map(Dimension.known)).map { $0.known ?? 0 })
+        let count = x.count, size = output.count, limit = source.count, isSame = source == output
+        let from = source.dimensions, to = output.dimensions
         return PreparedKernel("maxunpool") { io in
             let source = io.input(0, as: T.self), places = io.input(1, as: Int64.self), target = io.output(0, as: T.self)
             target.update(repeating: 0, count: size)
             for index in 0..<count {
                 let place = places[index]
-                guard place >= 0, place < size else {
-                    throw ApusError(.invalidValue, "index \(place) lies outside of the output, which has \(size) elements")
+                guard place >= 0, place < limit else {
+                    throw ApusError(.invalidValue, "index \(place) lies outside of the pooled tensor, which has \(limit) elements")
                 }
-                target[Int(place)] = source[index]
+                if isSame {
+                    target[Int(place)] = source[index]
+                    continue
+                }
+                var rest = Int(place), offset = 0, scale = 1
+                for axis in from.indices.reversed() {
+                    let position = rest % from[axis]
+                    rest /= from[axis]
+                    guard position < to[axis] else {
+                        throw ApusError(.invalidValue, "index \(place) lies outside of the output of shape \(to)")
+                    }
+                    offset += position * scale
+                    scale *= to[axis]
+                }
+                target[offset] = source[index]
             }
         }
     }
