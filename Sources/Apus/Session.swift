@@ -31,13 +31,7 @@ public final class Session: Sendable {
     }
 
     public init(_ model: Model, options: SessionOptions = SessionOptions()) throws {
-        let cap = try options.cpu.map { try CPUCap(name: $0, source: "the CPU option") } ?? Environment.cpuCap()
-        if let threads = options.threads, threads < 1 {
-            throw ApusError(.invalidArgument, "a session needs at least 1 thread, not \(threads)")
-        }
-        environment = RuntimeEnvironment(
-            levels: CPUCap.levels(cap), pool: options.pool?.threads ?? ThreadPool(size: options.threads),
-            budget: MemoryBudget(cap: options.memoryLimit))
+        environment = try RuntimeEnvironment(options)
         let compilation = Compilation(model.imported, options: options, environment: environment)
         let graph = try compilation.graph(after: .optimize)
         let imported = model.imported.graph

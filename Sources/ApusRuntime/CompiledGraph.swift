@@ -70,11 +70,7 @@ package final class CompiledGraph: @unchecked Sendable {
                 return plans[max(0, found - 1)].first
             }
             let given = inputs.map { ValueInfo($0.type) }
-            let captured = captures.map { $0.entry.info }
-            var infos = [ValueInfo?](repeating: nil, count: graph.values.count)
-            for (id, value) in graph.initializers { infos[id.index] = ValueInfo(constant: value) }
-            for (id, info) in zip(graph.inputs, given) { infos[id.index] = info }
-            for (capture, info) in zip(graph.captures, captured) { infos[capture.inner.index] = info }
+            let infos = initialInfos(inputs: given, captures: captures.map { $0.entry.info })
             let first = try SegmentBuilder.build(self, infos: infos, nodes: Array(graph.nodes.indices))
             let signature = try given.map { try SignatureEntry($0) } + captures.map(\.entry)
             if plans.count >= CompiledGraph.mostPlans { plans.removeLast() }

@@ -1,7 +1,7 @@
 import Apus
 import ApusCore
 import ApusGraph
-import ApusOperators
+import ApusRuntime
 import ArgumentParser
 
 extension Stage: ExpressibleByArgument {}
@@ -68,6 +68,6 @@ struct InspectCommand: ParsableCommand {
 extension Compilation {
     /// The stages of a model under some options, without a session.
     static func ofModel(_ model: Apus.Model, _ options: SessionOptions) throws -> Compilation {
-        Compilation(model.imported, options: options, environment: try .init(options))
+        Compilation(model.imported, options: options, environment: try RuntimeEnvironment(options))
     }
 }
