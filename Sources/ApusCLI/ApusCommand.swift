@@ -1,8 +1,5 @@
 import ArgumentParser
-
-#if canImport(Glibc)
 import Glibc
-#endif
 
 /// The root of `apus`.
 @main
@@ -28,7 +25,7 @@ struct ApusCommand: ParsableCommand {
     static func main() {
         // A reader that goes away (`apus … | head`) ends the process quietly, as it does for other tools.
         signal(SIGPIPE, SIG_DFL)
-        exit(run(Array(CommandLine.arguments.dropFirst())))
+        Glibc.exit(run(Array(CommandLine.arguments.dropFirst())))
     }
 
     /// What `main` does, but returning the exit status.

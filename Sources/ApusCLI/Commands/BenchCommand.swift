@@ -2,10 +2,6 @@ import Apus
 import ApusCore
 import ArgumentParser
 
-#if canImport(Glibc)
-import Glibc
-#endif
-
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
@@ -85,7 +81,7 @@ struct BenchCommand: ParsableCommand {
         let values = try prepared.run(runtime.control())
         let first = Self.now() - begin
         // Only dense tensors can be written over.
-        let places = values.map { value in if case .tensor(let tensor) = value { Optional(tensor) } else { nil } }
+        let places = values.map { try? $0.asTensor() }
         let outputs = places.contains { $0 == nil } ? nil : places
 
         var done = 0

@@ -2,10 +2,6 @@ import ApusCore
 import ArgumentParser
 import CApusKernels
 
-#if canImport(Glibc)
-import Glibc
-#endif
-
 struct KernelsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "kernels",

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
 import Glibc
-#elseif canImport(Musl)
-import Musl
-#endif
 
 /// Files as whole byte arrays: what the command line reads is data, not models, and fits in memory.
 enum FileIO {
@@ -45,19 +41,25 @@ enum FileIO {
         let temporary = "\(path).\(getpid()).tmp"
         let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard file >= 0 else { throw CLIError.file("\(path): \(reason)") }
-        var failure: String?
-        bytes.withUnsafeBytes { raw in
-            var done = 0
-            while done < raw.count, failure == nil {
-                let wrote = Glibc.write(file, raw.baseAddress.map { $0 + done }, raw.count - done)
-                if wrote > 0 { done += wrote } else if errno != EINTR { failure = reason }
-            }
-        }
+        var failure = write(bytes, to: file)
         if close(file) != 0, failure == nil { failure = reason }
         if failure == nil, rename(temporary, path) != 0 { failure = reason }
         if let failure {
             unlink(temporary)
             throw CLIError.file("\(path): \(failure)")
+        }
+    }
+
+    /// Writes everything to an open file; returns the system's reason where that fails.
+    @discardableResult
+    static func write(_ bytes: [UInt8], to file: Int32) -> String? {
+        bytes.withUnsafeBytes { raw in
+            var done = 0
+            while done < raw.count {
+                let wrote = Glibc.write(file, raw.baseAddress.map { $0 + done }, raw.count - done)
+                if wrote > 0 { done += wrote } else if errno != EINTR { return reason }
+            }
+            return nil
         }
     }
 

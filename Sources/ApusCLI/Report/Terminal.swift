@@ -1,6 +1,4 @@
-#if canImport(Glibc)
 import Glibc
-#endif
 
 /// The two output streams, and what is known of them.
 enum Terminal {
@@ -18,14 +16,13 @@ enum Terminal {
 
     /// Writes a line to standard error.
     static func error(_ text: String) {
-        fputs(text + "\n", stderr)
+        FileIO.write(Array((text + "\n").utf8), to: STDERR_FILENO)
     }
 
     /// Replaces the current line of a terminal on standard error; nothing elsewhere.
     static func progress(_ text: String) {
         guard errorIsTerminal else { return }
-        fputs("\r\u{1b}[K" + text, stderr)
-        fflush(stderr)
+        FileIO.write(Array(("\r\u{1b}[K" + text).utf8), to: STDERR_FILENO)
     }
 
     static func bold(_ text: String) -> String { hasColor ? "\u{1b}[1m\(text)\u{1b}[0m" : text }
