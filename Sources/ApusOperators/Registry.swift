@@ -10,6 +10,7 @@ package enum Registry {
         BitCastOperator.self,
         CastOperator.self,
         CenterCropPadOperator.self,
+        ClipOperator.self,
         CompressOperator.self,
         ConcatOperator.self,
         ConstantOfShapeOperator.self,
@@ -18,6 +19,7 @@ package enum Registry {
         ConvTransposeOperator.self,
         DepthToSpaceOperator.self,
         DequantizeLinearOperator.self,
+        DropoutOperator.self,
         DynamicQuantizeLinearOperator.self,
         ExpandOperator.self,
         EyeLikeOperator.self,
@@ -35,8 +37,12 @@ package enum Registry {
         LoopOperator.self,
         MatMulOperator.self,
         MaxUnpoolOperator.self,
+        NotOperator.self,
+        PReluOperator.self,
         PadOperator.self,
         PoolOperator.self,
+        PowOperator.self,
+        PredicateOperator.self,
         QuantizeLinearOperator.self,
         QuantizedProductOperator.self,
         RangeOperator.self,
@@ -59,6 +65,7 @@ package enum Registry {
         UnaryOperator.self,
         UnsqueezeOperator.self,
         VariadicOperator.self,
+        WhereOperator.self,
     ]
 
     private struct Key: Hashable {

@@ -80,19 +80,25 @@ struct FloatKernels: @unchecked Sendable {
 /// Floats converted at a time; such a block lies on the stack (1 KiB, the most that Swift puts there).
 private let blockSize = 256
 
-/// `loop` over floats as a loop over elements of `type`, a 16-bit float.
-func throughFloat32(_ type: ElementType, _ loop: @escaping UnaryLoop) -> UnaryLoop {
-    { count, x, y in
-        withUnsafeTemporaryAllocation(of: Float.self, capacity: blockSize) { block in
-            guard let block = block.baseAddress else { return }
-            for start in stride(from: 0, to: count, by: blockSize) {
-                let part = min(blockSize, count - start)
-                widen(type, x + 2 * start, block, count: part)
-                loop(part, block, block)
-                narrow(type, block, y + 2 * start, count: part)
-            }
+/// Calls `body` for blocks of elements of `type`, a 16-bit float, as floats that it changes in place.
+func forEachBlock(
+    _ type: ElementType, _ count: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
+    _ body: (Int, UnsafeMutablePointer<Float>) -> Void
+) {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: blockSize) { block in
+        guard let block = block.baseAddress else { return }
+        for start in stride(from: 0, to: count, by: blockSize) {
+            let part = min(blockSize, count - start)
+            widen(type, x + 2 * start, block, count: part)
+            body(part, block)
+            narrow(type, block, y + 2 * start, count: part)
         }
     }
+}
+
+/// `loop` over floats as a loop over elements of `type`, a 16-bit float.
+func throughFloat32(_ type: ElementType, _ loop: @escaping UnaryLoop) -> UnaryLoop {
+    { count, x, y in forEachBlock(type, count, x, y) { loop($0, UnsafeRawPointer($1), $1) } }
 }
 
 /// `loop` over floats as a loop over elements of `type`, a 16-bit float; results are of the same type, or bytes.
