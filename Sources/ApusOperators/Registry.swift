@@ -4,6 +4,7 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        ArgOperator.self,
         AxisNormalizationOperator.self,
         BatchNormalizationOperator.self,
         BinaryOperator.self,
@@ -17,6 +18,7 @@ package enum Registry {
         ConstantOperator.self,
         ConvOperator.self,
         ConvTransposeOperator.self,
+        CumulativeOperator.self,
         DepthToSpaceOperator.self,
         DequantizeLinearOperator.self,
         DropoutOperator.self,
@@ -31,6 +33,7 @@ package enum Registry {
         GemmOperator.self,
         GlobalPoolOperator.self,
         GroupNormalizationOperator.self,
+        HardmaxOperator.self,
         IdentityOperator.self,
         IfOperator.self,
         LayerNormalizationOperator.self,
@@ -47,6 +50,7 @@ package enum Registry {
         QuantizedProductOperator.self,
         RangeOperator.self,
         RecurrentOperator.self,
+        ReduceOperator.self,
         ReshapeOperator.self,
         ReverseSequenceOperator.self,
         ScanOperator.self,
