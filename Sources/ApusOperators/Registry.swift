@@ -5,6 +5,7 @@ import ApusGraph
 package enum Registry {
     private static let operators: [any Operator.Type] = [
         ArgOperator.self,
+        AttentionOperator.self,
         AxisNormalizationOperator.self,
         BatchNormalizationOperator.self,
         BinaryOperator.self,

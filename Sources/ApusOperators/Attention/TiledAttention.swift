@@ -1,0 +1,232 @@
+import ApusCore
+import CApusKernels
+
+/// Where the matrix of each batch and head lies in a tensor, in floats.
+struct AttentionView: Sendable {
+    var batch: Int
+    var head: Int
+    /// From one position of the sequence to the next.
+    var row: Int
+    /// From one element of a head to the next; 1 but for transposed keys.
+    var element = 1
+
+    /// [batch, sequence, heads, size]
+    static func sequenceFirst(_ sequence: Int, _ heads: Int, _ size: Int) -> AttentionView {
+        AttentionView(batch: sequence &* heads &* size, head: size, row: heads &* size)
+    }
+
+    /// [batch, heads, sequence, size]
+    static func headsFirst(_ sequence: Int, _ heads: Int, _ size: Int) -> AttentionView {
+        AttentionView(batch: heads &* sequence &* size, head: sequence &* size, row: size)
+    }
+}
+
+/// What attention works on.
+struct AttentionSizes: Sendable {
+    let batch: Int
+    let heads: Int
+    /// Heads of keys and values; each serves heads / keyHeads query heads.
+    let keyHeads: Int
+    let queries: Int
+    let keys: Int
+    let headSize: Int
+    let valueSize: Int
+}
+
+/// The memory of one run.
+struct AttentionOperands {
+    let q: UnsafePointer<Float>
+    let k: UnsafePointer<Float>
+    let v: UnsafePointer<Float>
+    let output: UnsafeMutablePointer<Float>
+    /// Added to the scaled scores: rows of `keys` floats at the view's place.
+    var mask: UnsafePointer<Float>? = nil
+    var maskView = AttentionView(batch: 0, head: 0, row: 0)
+    /// Where scores go, [batch, heads, queries, keys]: see `scoresStage`.
+    var scores: UnsafeMutablePointer<Float>? = nil
+}
+
+/// softmax(scale · Q · K' + mask) · V in float32, a tile of query rows at a time: the matrix of all scores never exists.
+final class TiledAttention: @unchecked Sendable {
+    private static let mostTileRows = 64
+
+    private let sizes: AttentionSizes
+    private let scale: Float
+    private let softcap: Float
+    private let views: (q: AttentionView, k: AttentionView, v: AttentionView, output: AttentionView)
+    private let scoreProduct: FloatProduct
+    private let valueProduct: FloatProduct
+    private let softmax: apus_softmax_fn?
+    private let tanh: apus_unary_fn?
+    private let tile: Int
+    private let parts: Int
+    private let chunks: Int
+    private let fillsMask: Bool
+    /// Which scores are wanted: 0, 1: before the mask, 2: after it, 3: after the softmax.
+    private let scoresStage: Int
+    private let byteCounts: (keys: Int, values: Int, tile: Int, chunk: Int)
+    let workspaceByteCount: Int
+
+    var kernelName: String { "attention_" + String(cString: scoreProduct.kernel.pointee.name) }
+
+    /// `fillsMask`: rows of the mask are made by the closure given to `run`.
+    init(
+        _ context: PrepareContext, _ sizes: AttentionSizes, q: AttentionView, k: AttentionView, v: AttentionView, output: AttentionView,
+        scale: Float, softcap: Float = 0, fillsMask: Bool = false, scoresStage: Int = 0
+    ) throws {
+        self.sizes = sizes
+        self.scale = scale
+        self.softcap = softcap
+        self.fillsMask = fillsMask
+        self.scoresStage = scoresStage
+        views = (q, k, v, output)
+        tile = max(1, min(sizes.queries, TiledAttention.mostTileRows))
+        scoreProduct = try FloatProduct(levels: context.levels, m: tile, n: sizes.keys, k: sizes.headSize, threads: 1)
+        valueProduct = try FloatProduct(levels: context.levels, m: tile, n: sizes.valueSize, k: sizes.keys, threads: 1)
+        softmax = apus_softmax_select(context.levels)?.pointee.softmax
+        tanh = apus_elementwise_unary(apus_elementwise_select(context.levels), APUS_UNARY_TANH)
+        let heads = try sizes.batch.multiplied(by: sizes.heads)
+        let tiles = (sizes.queries + tile - 1) / tile
+        parts = heads >= context.threads ? 1 : max(1, min(tiles, context.threads))
+        let work = FloatProduct.saturatingProduct([heads, sizes.queries, sizes.keys, sizes.headSize &+ sizes.valueSize])
+        chunks = context.threads > 1 && work >= FloatProduct.leastParallelWork
+            ? max(1, min(try heads.multiplied(by: parts), context.threads * 2)) : 1
+        let keyBytes = try scoreProduct.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let valueBytes = try valueProduct.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let tileBytes = try tile.multiplied(by: sizes.keys).multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let scratch = max(scoreProduct.workspaceByteCount, valueProduct.workspaceByteCount)
+        let chunkBytes = try keyBytes.adding(valueBytes).adding(tileBytes.multiplied(by: fillsMask ? 2 : 1)).adding(scratch)
+        byteCounts = (keyBytes, valueBytes, tileBytes, chunkBytes)
+        workspaceByteCount = try chunkBytes.multiplied(by: chunks)
+    }
+
+    /// `fill` writes the mask's row of (batch, head, query).
+    func run(
+        _ operands: AttentionOperands, workspace: UnsafeMutableRawPointer, pool: ThreadPool,
+        fill: (Int, Int, Int, UnsafeMutablePointer<Float>) -> Void = { _, _, _, _ in }
+    ) {
+        let jobs = sizes.batch * sizes.heads * parts, perChunk = (jobs + chunks - 1) / chunks
+        if jobs == 0 || sizes.queries == 0 || sizes.valueSize == 0 { return }
+        pool.parallel(chunks) { chunk in
+            let own = workspace + chunk * byteCounts.chunk
+            var packedFor = -1
+            for job in min(jobs, chunk * perChunk)..<min(jobs, (chunk + 1) * perChunk) {
+                let batch = job / parts / sizes.heads, head = job / parts % sizes.heads, part = job % parts
+                let keyHead = head / max(1, sizes.heads / sizes.keyHeads)
+                if packedFor != batch * sizes.keyHeads + keyHead {
+                    pack(operands, batch, keyHead, own)
+                    packedFor = batch * sizes.keyHeads + keyHead
+                }
+                let tiles = (sizes.queries + tile - 1) / tile
+                for index in (tiles * part / parts)..<(tiles * (part + 1) / parts) {
+                    attend(operands, batch, head, index * tile, min(tile, sizes.queries - index * tile), own, fill)
+                }
+            }
+        }
+    }
+
+    private func pack(_ operands: AttentionOperands, _ batch: Int, _ head: Int, _ own: UnsafeMutableRawPointer) {
+        scoreProduct.pack(
+            operands.k + batch * views.k.batch + head * views.k.head, rowStride: views.k.element, columnStride: views.k.row,
+            to: own.assumingMemoryBound(to: Float.self))
+        valueProduct.pack(
+            operands.v + batch * views.v.batch + head * views.v.head, rowStride: views.v.row, columnStride: views.v.element,
+            to: (own + byteCounts.keys).assumingMemoryBound(to: Float.self))
+    }
+
+    /// Rows [first, first + rows) of one head.
+    private func attend(
+        _ operands: AttentionOperands, _ batch: Int, _ head: Int, _ first: Int, _ rows: Int, _ own: UnsafeMutableRawPointer,
+        _ fill: (Int, Int, Int, UnsafeMutablePointer<Float>) -> Void
+    ) {
+        let keys = sizes.keys
+        let panels = own.assumingMemoryBound(to: Float.self)
+        let valuePanels = (own + byteCounts.keys).assumingMemoryBound(to: Float.self)
+        let scores = (own + byteCounts.keys + byteCounts.values).assumingMemoryBound(to: Float.self)
+        let masks = (own + byteCounts.keys + byteCounts.values + byteCounts.tile).assumingMemoryBound(to: Float.self)
+        let scratch = own + byteCounts.keys + byteCounts.values + byteCounts.tile * (fillsMask ? 2 : 1)
+
+        var args = scoreProduct.arguments(aStride: views.q.row, aColumnStride: views.q.element, cStride: keys)
+        args.m = rows
+        args.a = operands.q + batch * views.q.batch + head * views.q.head + first * views.q.row
+        args.b = UnsafePointer(panels)
+        args.c = scores
+        apus_sgemm_run(scoreProduct.kernel, &args, 0, rows, 0, keys, scratch)
+
+        var soft = apus_softmax_args()
+        soft.rows = rows
+        soft.n = keys
+        soft.x = UnsafePointer(scores)
+        soft.x_stride = keys
+        soft.y = scores
+        soft.y_stride = keys
+        soft.scale = scale
+        let place = ((batch * sizes.heads + head) * sizes.queries + first) * keys
+        if softcap > 0 || operands.scores != nil {
+            soft.scale = 1
+            for index in 0..<(rows * keys) { scores[index] *= scale }
+            if softcap > 0 {
+                for index in 0..<(rows * keys) { scores[index] /= softcap }
+                tanh?(rows * keys, scores, scores, nil)
+                for index in 0..<(rows * keys) { scores[index] *= softcap }
+            }
+            if let out = operands.scores, scoresStage < 2 { (out + place).update(from: scores, count: rows * keys) }
+        }
+        if fillsMask {
+            for row in 0..<rows { fill(batch, head, first + row, masks + row * keys) }
+            soft.mask = UnsafePointer(masks)
+            soft.mask_stride = keys
+        } else if let mask = operands.mask {
+            soft.mask = mask + batch * operands.maskView.batch + head * operands.maskView.head + first * operands.maskView.row
+            soft.mask_stride = operands.maskView.row
+        }
+        if let out = operands.scores, scoresStage == 2 {
+            for row in 0..<rows {
+                for key in 0..<keys {
+                    out[place + row * keys + key] = scores[row * keys + key] + (soft.mask.map { $0[row * soft.mask_stride + key] } ?? 0)
+                }
+            }
+        }
+        softmax?(&soft)
+        if fillsMask {
+            // A query that may attend to nothing gets nothing.
+            for row in 0..<rows {
+                let line = masks + row * keys
+                var isMasked = true
+                for key in 0..<keys where line[key] != -.infinity {
+                    isMasked = false
+                    break
+                }
+                if isMasked { (scores + row * keys).update(repeating: 0, count: keys) }
+            }
+        }
+        if let out = operands.scores, scoresStage == 3 { (out + place).update(from: scores, count: rows * keys) }
+
+        var values = valueProduct.arguments(aStride: keys, cStride: views.output.row)
+        values.m = rows
+        values.a = UnsafePointer(scores)
+        values.b = UnsafePointer(valuePanels)
+        values.c = operands.output + batch * views.output.batch + head * views.output.head + first * views.output.row
+        apus_sgemm_run(valueProduct.kernel, &values, 0, rows, 0, sizes.valueSize, scratch)
+    }
+}
+
+/// Copies [batch, heads, rows, size] by views: for caches of keys and values, biases and changes of layout.
+/// `bias`, heads · size floats, is added where given.
+func copyHeads(
+    batch: Int, heads: Int, rows: Int, size: Int, from source: UnsafePointer<Float>, _ view: AttentionView,
+    to target: UnsafeMutablePointer<Float>, _ targetView: AttentionView, bias: UnsafePointer<Float>? = nil
+) {
+    for index in 0..<(batch * heads) {
+        let image = index / heads, head = index % heads
+        for row in 0..<rows {
+            let x = source + image * view.batch + head * view.head + row * view.row
+            let y = target + image * targetView.batch + head * targetView.head + row * targetView.row
+            if let bias {
+                for i in 0..<size { y[i] = x[i] + bias[head * size + i] }
+            } else {
+                y.update(from: x, count: size)
+            }
+        }
+    }
+}
