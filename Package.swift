@@ -37,6 +37,8 @@ let package = Package(
             name: "ApusCLI",
             dependencies: ["Apus", "CImageCodecs", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
+        .executableTarget(name: "ClassifyDigit", dependencies: ["Apus"], path: "Examples/swift"),
+
         .target(name: "TestSupport", dependencies: ["ApusCore", "ApusGraph"], path: "Tests/TestSupport"),
         .testTarget(name: "CApusKernelsTests", dependencies: ["CApusKernels", "TestSupport"]),
         .testTarget(name: "ApusCoreTests", dependencies: ["ApusCore", "TestSupport"]),

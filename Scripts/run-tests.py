@@ -7,10 +7,10 @@ reports no count or fails to build is at least one failure: no result is ever ta
   Scripts/run-tests.py --library .build/release/libapus.so --cli .build/release/apus-cli [--only NAME,...]
 
 Suites, by name:
-  swift     every Swift test, kernels included (builds them first)
+  swift     every Swift test, kernels included (builds them first), and the Swift example
   header    include/apus.h alone as C11 and C++17; the library's exported symbols against it
   programs  the C and C++ programs of Examples and Tests/ABI: built without a warning, run, exit status judged
-  python    pytest over bindings/python and Tests/CLI
+  python    pytest over bindings/python and Tests/CLI, and the Python example
 """
 
 import argparse
@@ -106,6 +106,8 @@ def swift(arguments):
     status = run(["swift", "test", "--skip-build", "--xunit-output", result], 1200,
                  lambda line: "✘" in line or "Test run with" in line or "skipped" in line or "error:" in line)
     tally += junit(actual, status)
+    status = run([".build/debug/ClassifyDigit"], 120)
+    tally += Tally(passed=1) if status == 0 else Tally(failed=1)
     return tally
 
 
@@ -160,12 +162,17 @@ def python(arguments):
     if not folders:
         print("no Python tests found")
         return Tally(failed=1)
+    tally = Tally()
     path = os.pathsep.join(filter(None, [str(ROOT / "bindings" / "python"), os.environ.get("PYTHONPATH")]))
+    environment = dict(
+        PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1", APUS_LIBRARY=str(pathlib.Path(arguments.library).resolve()),
+        APUS_CLI=str(pathlib.Path(arguments.cli).resolve()))
     status = run([arguments.python, "-m", "pytest", "-q", "-rs", "--tb=short", "-p", "no:cacheprovider",
-                  f"--junitxml={result}", *folders], 1200, PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1",
-                 APUS_LIBRARY=str(pathlib.Path(arguments.library).resolve()),
-                 APUS_CLI=str(pathlib.Path(arguments.cli).resolve()))
-    return junit(result, status)
+                  f"--junitxml={result}", *folders], 1200, **environment)
+    tally += junit(result, status)
+    status = run([arguments.python, "Examples/python/classify.py"], 120, **environment)
+    tally += Tally(passed=1) if status == 0 else Tally(failed=1)
+    return tally
 
 
 SUITES = {"header": header, "programs": programs, "python": python, "swift": swift}
