@@ -113,7 +113,7 @@ def swift(arguments):
 
 def exported(library):
     """The names that a shared library defines for others."""
-    listing = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["nm", "-D", "-g", "--defined-only", library], capture_output=True, text=True, check=True).stdout
     return {line.split()[-1] for line in listing.splitlines() if line.split()[-2] != "A"}
 
 
