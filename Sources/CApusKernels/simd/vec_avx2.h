@@ -64,6 +64,7 @@ APUS_INLINE vf v_ceil(vf x) { return _mm256_round_ps(x, _MM_FROUND_TO_POS_INF | 
 APUS_INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
 APUS_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 APUS_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+APUS_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
 APUS_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 APUS_INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 #define vi_shl(a, n) _mm256_slli_epi32(a, n)

@@ -60,6 +60,7 @@ APUS_INLINE vf v_ceil(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_I
 APUS_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
 APUS_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 APUS_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+APUS_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
 APUS_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 APUS_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 #define vi_shl(a, n) _mm512_slli_epi32(a, n)

@@ -75,6 +75,7 @@ APUS_INLINE vf v_ceil(vf x) {
 APUS_INLINE vi vi_set1(int32_t x) { return x; }
 APUS_INLINE vi vi_add(vi a, vi b) { return (vi)((uint32_t)a + (uint32_t)b); }
 APUS_INLINE vi vi_sub(vi a, vi b) { return (vi)((uint32_t)a - (uint32_t)b); }
+APUS_INLINE vi vi_mul(vi a, vi b) { return (vi)((uint32_t)a * (uint32_t)b); }
 APUS_INLINE vi vi_and(vi a, vi b) { return a & b; }
 APUS_INLINE vi vi_or(vi a, vi b) { return a | b; }
 #define vi_shl(a, n) ((vi)((uint32_t)(a) << (n)))
