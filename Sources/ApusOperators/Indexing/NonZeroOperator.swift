@@ -1,0 +1,239 @@
+import ApusCore
+
+/// The coordinates of the elements that are not zero, as columns of an int64 matrix.
+struct NonZeroOperator: Operator {
+    static let schemas = [Schema("NonZero", since: [9, 13], inputs: 1...1)]
+
+    init(_ node: NodeReader) throws {}
+
+    func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
+        guard let type = try context.input(0).type.elementType, type == .string || type.byteWidth != nil else {
+            throw ApusError(.typeMismatch, "a tensor of elements of 8 bits or more expected, found \(try context.input(0).type)")
+        }
+        // A scalar counts as a vector of one element.
+        let rank = try context.shape(0).rank.map { Dimension.known(max(1, $0)) } ?? .unknown
+        return [ValueInfo(.int64, PartialShape([rank, .unknown]))]
+    }
+
+    func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        let type = try context.type(0)
+        let given = try context.shape(0)
+        let shape = given.rank == 0 ? Shape.vector(1) : given
+        if type == .string {
+            return PreparedKernel("non_zero") { io in
+                let elements = try io.value(0).asStrings().elements
+                try NonZeroOperator.collect(io, shape) { !elements[$0].isEmpty }
+            }
+        }
+        return try type.visitBits(Collecting(shape: shape, mask: NonZeroOperator.mask(type)))
+    }
+
+    /// The bits that make an element differ from zero: all but the signs of floats.
+    private static func mask(_ type: ElementType) -> (UInt64, UInt64) {
+        switch type {
+        case .float64: (.max >> 1, 0)
+        case .complex128: (.max >> 1, .max >> 1)
+        case .complex64: (0x7fff_ffff_7fff_ffff, 0)
+        case .float32: (0x7fff_ffff, 0)
+        case .float16, .bfloat16: (0x7fff, 0)
+        // Where the sign alone is NaN, it is not zero.
+        case .float8e4m3fn, .float8e5m2: (0x7f, 0)
+        default: (.max, .max)
+        }
+    }
+
+    private struct Collecting: BitsVisitor {
+        let shape: Shape
+        let mask: (UInt64, UInt64)
+
+        func visit<T: BitwiseCopyable & Equatable & Sendable>(_: T.Type) throws -> any PreparedNode {
+            let shape = shape, mask = mask
+            return PreparedKernel("non_zero") { io in
+                let elements = io.input(0, as: T.self)
+                try NonZeroOperator.collect(io, shape) { index in
+                    var bits = (UInt64(0), UInt64(0))
+                    withUnsafeMutableBytes(of: &bits) { $0.storeBytes(of: elements[index], as: T.self) }
+                    return (bits.0 & mask.0) | (bits.1 & mask.1) != 0
+                }
+            }
+        }
+    }
+
+    @inline(__always)
+    private static func collect(_ io: NodeIO, _ shape: Shape, _ isNonZero: (Int) -> Bool) throws {
+        var count = 0
+        for index in 0..<shape.count where isNonZero(index) { count += 1 }
+        let result = try Shape([shape.rank, count])
+        let target = try io.makeOutput(0, .int64, result).assumingMemoryBound(to: Int64.self)
+        var column = 0
+        for index in 0..<shape.count where isNonZero(index) {
+            var rest = index
+            for axis in stride(from: shape.rank - 1, through: 0, by: -1) {
+                target[axis &* count &+ column] = Int64(rest % shape[axis])
+                rest /= shape[axis]
+            }
+            column += 1
+        }
+    }
+}
+
+/// The distinct elements, or slices along an axis, with where each was first found, which one each was, and how often.
+struct UniqueOperator: Operator {
+    static let schemas = [Schema("Unique", since: [11, 28], inputs: 1...1, outputs: 1...4)]
+
+    private let axis: Int?
+    private let isSorted: Bool
+
+    init(_ node: NodeReader) throws {
+        axis = try node.optionalInt("axis")
+        isSorted = try node.bool("sorted", default: true)
+    }
+
+    func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
+        let type = try context.type(0)
+        if type != .string { _ = try type.visit(Checking()) }
+        var shape = axis == nil ? PartialShape.ofRank(1) : .unknown
+        var inverse = PartialShape.ofRank(1)
+        if var dimensions = try context.shape(0).dimensions {
+            if let axis {
+                let axis = try normalizedAxis(axis, rank: dimensions.count)
+                inverse = PartialShape([dimensions[axis]])
+                dimensions[axis] = .unknown
+                shape = PartialShape(dimensions)
+            } else {
+                inverse = PartialShape([dimensions.reduce(.known(1), *)])
+            }
+        }
+        let all = [
+            ValueInfo(type, shape), ValueInfo(.int64, .ofRank(1)), ValueInfo(.int64, inverse), ValueInfo(.int64, .ofRank(1)),
+        ]
+        return Array(all.prefix(context.outputCount))
+    }
+
+    private struct Checking: ElementVisitor {
+        func visit<T: Element>(_: T.Type) throws {}
+    }
+
+    /// The input as [outer, count, inner], whose middle axis has the slices that are compared.
+    private struct Geometry {
+        let shape: Shape
+        let axis: Int?
+        let outer: Int
+        let count: Int
+        let inner: Int
+
+        /// Position of element `part` of slice `slice`.
+        @inline(__always)
+        func position(_ slice: Int, _ part: Int) -> Int {
+            inner == 0 ? 0 : (part / inner &* count &+ slice) &* inner &+ part % inner
+        }
+    }
+
+    func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        let type = try context.type(0)
+        let shape = try context.shape(0)
+        let axis = try axis.map { try normalizedAxis($0, rank: shape.rank) }
+        let geometry = Geometry(
+            shape: shape, axis: axis, outer: axis.map { shape.count(0..<$0) } ?? 1, count: axis.map { shape[$0] } ?? shape.count,
+            inner: axis.map { shape.count(($0 + 1)...) } ?? 1)
+        let isSorted = isSorted
+        if type == .string {
+            return PreparedKernel("unique") { io in
+                let elements = try io.value(0).asStrings().elements
+                let groups = try UniqueOperator.groups(io, geometry, isSorted) { a, b in
+                    let x = elements[a].bytes, y = elements[b].bytes
+                    return x == y ? 0 : x.lexicographicallyPrecedes(y) ? -1 : 1
+                }
+                let chosen = try UniqueOperator.chosen(geometry, groups)
+                try io.setOutput(
+                    0, .strings(StringTensor(shape: chosen.shape, elements: chosen.positions.map { elements[$0] })))
+            }
+        }
+        return try type.visit(Finding(geometry: geometry, isSorted: isSorted, type: type))
+    }
+
+    private struct Finding: ElementVisitor {
+        let geometry: Geometry
+        let isSorted: Bool
+        let type: ElementType
+
+        func visit<T: Element>(_: T.Type) throws -> any PreparedNode {
+            let (geometry, isSorted, type) = (geometry, isSorted, type)
+            return PreparedKernel("unique") { io in
+                let elements = io.input(0, as: T.self)
+                let groups = try UniqueOperator.groups(io, geometry, isSorted) { a, b in
+                    let x = elements[a].number, y = elements[b].number
+                    if x == y { return 0 }
+                    // NaN is one value, greater than all numbers.
+                    if T.Number.isFloat, x.isNotANumber || y.isNotANumber {
+                        return x.isNotANumber && y.isNotANumber ? 0 : x.isNotANumber ? 1 : -1
+                    }
+                    return x < y ? -1 : 1
+                }
+                let chosen = try UniqueOperator.chosen(geometry, groups)
+                let target = try io.makeOutput(0, type, chosen.shape).assumingMemoryBound(to: T.self)
+                for (index, position) in chosen.positions.enumerated() { target[index] = elements[position] }
+            }
+        }
+    }
+
+    /// The slices' groups, each by its first slice, in the order asked for; writes outputs 1 to 3.
+    private static func groups(
+        _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ compare: (Int, Int) -> Int
+    ) throws -> [Int] {
+        let count = geometry.count, parts = geometry.outer * geometry.inner
+        let bytes = try count.multiplied(by: 64)
+        try io.budget.reserve(bytes, for: "the order of \(count) slices")
+        defer { io.budget.release(bytes) }
+        func order(_ a: Int, _ b: Int) -> Int {
+            for part in 0..<parts {
+                let result = compare(geometry.position(a, part), geometry.position(b, part))
+                if result != 0 { return result }
+            }
+            return 0
+        }
+        let sorted = (0..<count).sorted { a, b in
+            let result = order(a, b)
+            return result == 0 ? a < b : result < 0
+        }
+        // Slices that are equal follow one another, the first one first.
+        var firsts: [Int] = [], sizes: [Int] = []
+        var group = [Int](repeating: 0, count: count)
+        for slice in sorted {
+            if let first = firsts.last, order(first, slice) == 0 {
+                sizes[sizes.count - 1] += 1
+            } else {
+                firsts.append(slice)
+                sizes.append(1)
+            }
+            group[slice] = firsts.count - 1
+        }
+        let arranged = isSorted ? Array(firsts.indices) : firsts.indices.sorted { firsts[$0] < firsts[$1] }
+        var place = [Int](repeating: 0, count: firsts.count)
+        for (position, index) in arranged.enumerated() { place[index] = position }
+        func write(_ index: Int, _ numbers: [Int]) throws {
+            guard io.hasOutput(index) else { return }
+            let target = try io.makeOutput(index, .int64, .vector(numbers.count)).assumingMemoryBound(to: Int64.self)
+            for (position, number) in numbers.enumerated() { target[position] = Int64(number) }
+        }
+        try write(1, arranged.map { firsts[$0] })
+        try write(2, group.map { place[$0] })
+        try write(3, arranged.map { sizes[$0] })
+        return arranged.map { firsts[$0] }
+    }
+
+    /// The shape of output 0, and which element of the input each of its elements is.
+    private static func chosen(_ geometry: Geometry, _ groups: [Int]) throws -> (shape: Shape, positions: [Int]) {
+        guard let axis = geometry.axis else { return (.vector(groups.count), groups) }
+        var dimensions = geometry.shape.dimensions
+        dimensions[axis] = groups.count
+        var positions: [Int] = []
+        for outer in 0..<geometry.outer {
+            for slice in groups {
+                let first = (outer * geometry.count + slice) * geometry.inner
+                positions += first..<(first + geometry.inner)
+            }
+        }
+        return (try Shape(dimensions), positions)
+    }
+}
