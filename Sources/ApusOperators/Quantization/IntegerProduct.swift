@@ -1,120 +1,131 @@
 import ApusCore
 
-/// What becomes of the 32-bit sums of an integer product. Called with parts of rows, from several threads.
+/// What becomes of the 32-bit sums of an integer product; called with parts of rows, from several threads.
 protocol IntegerEpilogue {
     /// `sums` are those of row `row`, columns `column` ..< `column + count`.
     func apply(row: Int, column: Int, count: Int, _ sums: UnsafePointer<Int32>)
 }
 
-/// C[m,n] = Σ (A[m,k] - zero point of m) (B[k,n] - zero point of n) for 8-bit A and B, in 32 bits that wrap around.
-///
-/// Everything is exact, so the result is the same on every machine. A's rows are widened to 16 bits with their zero point
-/// taken off; B is widened and transposed, its zero point enters through the sums of A's rows:
-/// Σ a (b - z) = Σ a b - z Σ a.
-struct IntegerProduct: Sendable {
-    let m: Int
-    let n: Int
+/// Where the lines of one operand come from.
+protocol LineSource {
+    /// Writes the elements of line `index`, widened to 16 bits, their zero point taken off.
+    func fill(_ index: Int, _ target: UnsafeMutablePointer<Int16>)
+}
+
+/// Lines of a matrix of 8-bit elements: element [line, k] lies at line * lineStride + k * elementStride.
+struct MatrixLines<Element: FixedWidthInteger>: LineSource, @unchecked Sendable {
+    let elements: UnsafePointer<Element>
+    let lineStride: Int
+    let elementStride: Int
     let k: Int
-    let aIsSigned: Bool
-    let bIsSigned: Bool
-    /// Elements from one widened row to the next.
+    /// As many as there are, counted modulo for the lines.
+    let zeroPoints: UnsafePointer<Int32>?
+    let zeroPointCount: Int
+
+    init(
+        _ elements: UnsafeRawPointer, _: Element.Type, lineStride: Int, elementStride: Int, k: Int,
+        zeroPoints: UnsafePointer<Int32>? = nil, zeroPointCount: Int = 1
+    ) {
+        self.elements = elements.assumingMemoryBound(to: Element.self)
+        self.lineStride = lineStride
+        self.elementStride = elementStride
+        self.k = k
+        self.zeroPoints = zeroPoints
+        self.zeroPointCount = max(1, zeroPointCount)
+    }
+
+    @inline(__always)
+    func fill(_ index: Int, _ target: UnsafeMutablePointer<Int16>) {
+        let zeroPoint = zeroPoints.map { Int16(truncatingIfNeeded: $0[index % zeroPointCount]) } ?? 0
+        let line = elements + index * lineStride
+        if elementStride == 1 {
+            for position in 0..<k { target[position] = Int16(truncatingIfNeeded: line[position]) &- zeroPoint }
+        } else {
+            for position in 0..<k { target[position] = Int16(truncatingIfNeeded: line[position * elementStride]) &- zeroPoint }
+        }
+    }
+}
+
+/// A factor for each line of an operand; `step` 0: one for all.
+struct LineFactors: @unchecked Sendable {
+    let values: UnsafePointer<Int32>
+    let step: Int
+}
+
+/// Dot products of lines of 8-bit elements, in 32 bits that wrap around.
+///
+/// Everything is exact, so the result is the same on every machine. Lines are widened to 16 bits beforehand. One operand
+/// may keep its zero point z, because Σ a (b - z) = Σ a b - z Σ a.
+struct IntegerProduct: Sendable {
+    /// Elements of a line that count.
+    let k: Int
+    /// Elements from one widened line to the next; those beyond `k` are 0.
     let stride: Int
 
     private static let rowBlock = 32
     private static let columnBlock = 128
 
-    init(m: Int, n: Int, k: Int, aIsSigned: Bool, bIsSigned: Bool) throws {
-        self.m = m
-        self.n = n
+    init(k: Int) throws {
         self.k = k
-        self.aIsSigned = aIsSigned
-        self.bIsSigned = bIsSigned
-        stride = try k.roundedUp(to: 16)
-        _ = try m.multiplied(by: stride).multiplied(by: 2)
-        _ = try n.multiplied(by: stride).multiplied(by: 2)
-        _ = try m.multiplied(by: n)
+        stride = max(16, try k.roundedUp(to: 16))
     }
 
-    /// Bytes of B as `pack` writes it; a multiple of 32.
-    var packedByteCount: Int { n * stride * 2 }
+    /// Bytes of `count` widened lines; a multiple of 32.
+    func byteCount(lines count: Int) throws -> Int { try count.multiplied(by: stride).multiplied(by: 2) }
 
-    /// Bytes that `run` needs for A: widened rows, then their sums.
-    var workspaceByteCount: Int { m * stride * 2 + (m * 4 + 63) / 64 * 64 }
+    /// Lines of a large operand to widen at a time: as many as stay in a cache.
+    func linesPerPass(_ count: Int) -> Int { min(count, max(64, (1 << 18) / stride)) }
 
-    /// Widens B, whose element [k, n] lies at k * rowStride + n * columnStride, to [n, stride].
-    func pack(_ b: UnsafeRawPointer, rowStride: Int, columnStride: Int, to target: UnsafeMutablePointer<Int16>) {
-        if bIsSigned {
-            widen(b.assumingMemoryBound(to: Int8.self), lines: 0..<n, columnStride, rowStride, 0, target)
-        } else {
-            widen(b.assumingMemoryBound(to: UInt8.self), lines: 0..<n, columnStride, rowStride, 0, target)
-        }
-    }
-
-    @inline(__always)
-    private func widen<T: FixedWidthInteger>(
-        _ source: UnsafePointer<T>, lines: Range<Int>, _ lineStride: Int, _ elementStride: Int, _ zeroPoint: Int16,
-        _ target: UnsafeMutablePointer<Int16>
+    /// Widens lines `range` to `target` and, where `sums` is given, adds each of them up.
+    func fill<Source: LineSource>(
+        _ pool: ThreadPool?, _ source: Source, _ range: Range<Int>, _ target: UnsafeMutablePointer<Int16>,
+        sums: UnsafeMutablePointer<Int32>? = nil
     ) {
-        for line in lines {
-            let from = source + line * lineStride, to = target + line * stride
-            if elementStride == 1 {
-                for index in 0..<k { to[index] = Int16(truncatingIfNeeded: from[index]) &- zeroPoint }
-            } else {
-                for index in 0..<k { to[index] = Int16(truncatingIfNeeded: from[index * elementStride]) &- zeroPoint }
-            }
-            for index in k..<max(k, stride) { to[index] = 0 }
-        }
-    }
-
-    /// Computes all sums and hands them to `epilogue`.
-    ///
-    /// Element [m, k] of A lies at m * rowStride + k * columnStride. `aZeroPoints` has `aZeroPointCount` elements (1, or
-    /// one for each row counted modulo), `bZeroPoints` n elements or, where `bZeroPointStep` is 0, one.
-    func run<Epilogue: IntegerEpilogue>(
-        _ pool: ThreadPool, a: UnsafeRawPointer, rowStride: Int, columnStride: Int, aZeroPoints: UnsafePointer<Int32>,
-        aZeroPointCount: Int, packedB: UnsafePointer<Int16>, bZeroPoints: UnsafePointer<Int32>, bZeroPointStep: Int,
-        workspace: UnsafeMutableRawPointer, _ epilogue: Epilogue
-    ) {
-        guard m > 0, n > 0 else { return }
-        let rows = workspace.assumingMemoryBound(to: Int16.self)
-        let rowSums = (workspace + m * stride * 2).assumingMemoryBound(to: Int32.self)
-        pool.inChunks(m, of: max(1, 16384 / max(1, stride))) { range in
-            for row in range {
-                let zeroPoint = Int16(truncatingIfNeeded: aZeroPoints[row % max(1, aZeroPointCount)])
-                if aIsSigned {
-                    widen(a.assumingMemoryBound(to: Int8.self), lines: row..<row + 1, rowStride, columnStride, zeroPoint, rows)
-                } else {
-                    widen(a.assumingMemoryBound(to: UInt8.self), lines: row..<row + 1, rowStride, columnStride, zeroPoint, rows)
+        func fill(_ part: Range<Int>) {
+            for index in part {
+                let line = target + index * stride
+                source.fill(range.lowerBound + index, line)
+                for position in k..<stride { line[position] = 0 }
+                if let sums {
+                    var sum: Int32 = 0
+                    for position in 0..<stride { sum &+= Int32(line[position]) }
+                    sums[index] = sum
                 }
-                var sum: Int32 = 0
-                for index in row * stride..<row * stride + k { sum &+= Int32(rows[index]) }
-                rowSums[row] = sum
             }
         }
-        let rowBlocks = (m + Self.rowBlock - 1) / Self.rowBlock, columnBlocks = (n + Self.columnBlock - 1) / Self.columnBlock
+        if let pool { pool.inChunks(range.count, of: max(1, 16384 / stride), fill) } else { fill(0..<range.count) }
+    }
+
+    /// Hands Σ a[row] b[column] - rowFactors[row] columnFactors[column] of all rows and columns to `epilogue`, which sees
+    /// `firstRow` and `firstColumn` added. The factors count from the first line given here.
+    func multiply<Epilogue: IntegerEpilogue>(
+        _ pool: ThreadPool, rows: UnsafePointer<Int16>, rowCount: Int, rowFactors: LineFactors, firstRow: Int = 0,
+        columns: UnsafePointer<Int16>, columnCount: Int, columnFactors: LineFactors, firstColumn: Int = 0, _ epilogue: Epilogue
+    ) {
+        guard rowCount > 0, columnCount > 0 else { return }
+        let rowBlocks = (rowCount + Self.rowBlock - 1) / Self.rowBlock
+        let columnBlocks = (columnCount + Self.columnBlock - 1) / Self.columnBlock
         pool.parallel(rowBlocks * columnBlocks) { block in
             let column = block % columnBlocks * Self.columnBlock
-            let count = min(Self.columnBlock, n - column)
-            let firstRow = block / columnBlocks * Self.rowBlock
+            let count = min(Self.columnBlock, columnCount - column)
+            let begin = block / columnBlocks * Self.rowBlock
             withUnsafeTemporaryAllocation(of: Int32.self, capacity: Self.columnBlock) { sums in
                 guard let sums = sums.baseAddress else { return }
-                for row in firstRow..<min(m, firstRow + Self.rowBlock) {
-                    products(rows + row * stride, packedB + column * stride, count, sums)
-                    if bZeroPointStep == 0 {
-                        let correction = bZeroPoints[0] &* rowSums[row]
-                        if correction != 0 {
-                            for index in 0..<count { sums[index] = sums[index] &- correction }
+                for row in begin..<min(rowCount, begin + Self.rowBlock) {
+                    products(rows + row * stride, columns + column * stride, count, sums)
+                    let factor = rowFactors.values[row * rowFactors.step]
+                    if factor != 0 {
+                        for index in 0..<count {
+                            sums[index] &-= factor &* columnFactors.values[(column + index) * columnFactors.step]
                         }
-                    } else {
-                        for index in 0..<count { sums[index] = sums[index] &- bZeroPoints[column + index] &* rowSums[row] }
                     }
-                    epilogue.apply(row: row, column: column, count: count, sums)
+                    epilogue.apply(row: firstRow + row, column: firstColumn + column, count: count, sums)
                 }
             }
         }
     }
 
-    /// The dot products of one row with `count` lines of B.
+    /// The dot products of one line with `count` others.
     @inline(__always)
     private func products(_ a: UnsafePointer<Int16>, _ b: UnsafePointer<Int16>, _ count: Int, _ sums: UnsafeMutablePointer<Int32>) {
         var line = 0

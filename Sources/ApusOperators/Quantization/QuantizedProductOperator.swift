@@ -158,16 +158,15 @@ struct QuantizedProductOperator: Operator {
         let run = try QuantizedProductRun(
             plan, aIsSigned: try context.type(form.a) == .int8, bIsSigned: try context.type(form.b) == .int8,
             bShape: bShape, matrices: try PartialShape(product.bBatch).concrete()?.count ?? 1)
-        // Packing does not look at zero points: one packed form serves whatever they are.
         let packed = try context.packed(form.b, key: run.packedKey) { tensor, budget in
             let storage = try Storage.allocate(byteCount: run.allPackedByteCount, budget: budget, purpose: "a packed matrix")
-            run.packAll(tensor.pointer, storage.base)
+            run.packAll(tensor.pointer, storage.base, nil)
             return storage
         }
         let parameters = try Parameters(form, context)
         let packedBytes = packed == nil ? run.allPackedByteCount : 0
         let aBytes = form.quantizesA ? try aShape.count.roundedUp(to: 64) : 0
-        let workspace = try packedBytes.adding(aBytes).adding(parameters.byteCount).adding(run.product.workspaceByteCount)
+        let workspace = try packedBytes.adding(aBytes).adding(parameters.byteCount).adding(run.workspaceByteCount)
         let (form, alpha, aCount) = (form, alpha, aShape.count)
         let type = try context.outputType(0)
         let biasStrides = try sumBiasStrides(context)
@@ -178,7 +177,7 @@ struct QuantizedProductOperator: Operator {
             if let packed {
                 packedB = UnsafeRawPointer(packed.base)
             } else {
-                run.packAll(io.input(form.b), memory)
+                run.packAll(io.input(form.b), memory, io.pool)
                 packedB = UnsafeRawPointer(memory)
                 memory += packedBytes
             }
@@ -284,24 +283,43 @@ private struct QuantizedProductRun: @unchecked Sendable {
     let product: IntegerProduct
     /// Matrices that B holds.
     let matrices: Int
+    let aIsSigned: Bool
+    let bIsSigned: Bool
+    /// Of one matrix of B, and of all.
+    let packedByteCount: Int
+    let allPackedByteCount: Int
+    /// What `run` needs for the widened rows of A.
+    let workspaceByteCount: Int
+    /// Rows of A to widen at a time.
+    private let pass: Int
 
     init(_ plan: BatchedProduct, aIsSigned: Bool, bIsSigned: Bool, bShape: Shape, matrices: Int) throws {
         self.plan = plan
         self.matrices = matrices
-        product = try IntegerProduct(m: plan.m, n: plan.n, k: plan.k, aIsSigned: aIsSigned, bIsSigned: bIsSigned)
-        _ = try product.packedByteCount.multiplied(by: matrices)
+        self.aIsSigned = aIsSigned
+        self.bIsSigned = bIsSigned
+        product = try IntegerProduct(k: plan.k)
+        packedByteCount = try product.byteCount(lines: plan.n)
+        allPackedByteCount = try packedByteCount.multiplied(by: matrices).roundedUp(to: 64)
+        pass = product.linesPerPass(plan.m)
+        workspaceByteCount = try product.byteCount(lines: pass).adding(pass.multiplied(by: 4)).roundedUp(to: 64)
     }
 
-    var allPackedByteCount: Int { (product.packedByteCount * matrices + 63) / 64 * 64 }
     var packedKey: String {
-        "integer product \(product.k) \(product.n) \(plan.bLayout.rowStride) \(plan.bLayout.columnStride) x\(matrices)"
+        "integer product \(plan.k) \(plan.n) \(plan.bLayout.rowStride) \(plan.bLayout.columnStride) x\(matrices)"
     }
 
-    func packAll(_ b: UnsafeRawPointer, _ target: UnsafeMutableRawPointer) {
+    /// Widens all matrices of B, their zero points left in: one packed form serves whatever these are.
+    func packAll(_ b: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ pool: ThreadPool?) {
         for index in 0..<matrices {
-            product.pack(
-                b + index * product.k * product.n, rowStride: plan.bLayout.rowStride, columnStride: plan.bLayout.columnStride,
-                to: (target + index * product.packedByteCount).assumingMemoryBound(to: Int16.self))
+            let source = b + index * plan.k * plan.n
+            let lines = (target + index * packedByteCount).assumingMemoryBound(to: Int16.self)
+            func pack<T: FixedWidthInteger>(_: T.Type) {
+                product.fill(
+                    pool, MatrixLines(source, T.self, lineStride: plan.bLayout.columnStride, elementStride: plan.bLayout.rowStride, k: plan.k),
+                    0..<plan.n, lines)
+            }
+            if bIsSigned { pack(Int8.self) } else { pack(UInt8.self) }
         }
     }
 
@@ -310,43 +328,53 @@ private struct QuantizedProductRun: @unchecked Sendable {
         _ parameters: QuantizedProductOperator.Parameters, type: ElementType, outputScale: Float?, outputZeroPoint: Int32,
         sumBias: SumBias?, bias: UnsafePointer<Float>?, workspace: UnsafeMutableRawPointer
     ) {
-        let matrix = max(1, product.k * product.n), size = product.m * product.n
+        let matrix = max(1, plan.k * plan.n), size = plan.m * plan.n
         for index in 0..<plan.count {
             let bIndex = plan.bOffset(index) / matrix
             // Parameters for each row or column of a batch follow one another; fewer of them start again.
             let bStep = parameters.bScaleCount == 1 ? 0 : 1
-            let bScales = values.bScales + (bIndex * product.n * bStep) % max(1, parameters.bScaleCount)
+            let bScales = values.bScales + (bIndex * plan.n * bStep) % max(1, parameters.bScaleCount)
             let zeroStep = parameters.bZeroPointCount == 1 ? 0 : 1
-            let bZeroPoints = values.bZeroPoints + (bIndex * product.n * zeroStep) % max(1, parameters.bZeroPointCount)
-            let row = plan.aOffset(index) / max(1, product.k)
-            let (aScales, aScaleCount) = QuantizedProductRun.rows(values.aScales, parameters.aScaleCount, row, product.m)
-            let (aZeroPoints, aZeroPointCount) = QuantizedProductRun.rows(
-                values.aZeroPoints, parameters.aZeroPointCount, row, product.m)
+            let bZeroPoints = values.bZeroPoints + (bIndex * plan.n * zeroStep) % max(1, parameters.bZeroPointCount)
+            let row = plan.aOffset(index) / max(1, plan.k)
+            let (aScales, aScaleCount) = QuantizedProductRun.rows(values.aScales, parameters.aScaleCount, row, plan.m)
+            let (aZeroPoints, aZeroPointCount) = QuantizedProductRun.rows(values.aZeroPoints, parameters.aZeroPointCount, row, plan.m)
             let scales = ProductScales(a: aScales, aCount: aScaleCount, b: bScales, bStep: bStep, output: outputScale)
+            func go<Element: FixedWidthInteger, Epilogue: IntegerEpilogue>(_: Element.Type, _ epilogue: Epilogue) {
+                let source = MatrixLines(
+                    a + plan.aOffset(index), Element.self, lineStride: plan.aLayout.rowStride, elementStride: plan.aLayout.columnStride,
+                    k: plan.k, zeroPoints: aZeroPoints, zeroPointCount: aZeroPointCount)
+                let lines = workspace.assumingMemoryBound(to: Int16.self)
+                let sums = (workspace + pass * product.stride * 2).assumingMemoryBound(to: Int32.self)
+                for first in stride(from: 0, to: plan.m, by: max(1, pass)) {
+                    let last = min(plan.m, first + pass)
+                    product.fill(io.pool, source, first..<last, lines, sums: sums)
+                    product.multiply(
+                        io.pool, rows: lines, rowCount: last - first, rowFactors: LineFactors(values: sums, step: 1), firstRow: first,
+                        columns: (packedB + bIndex * packedByteCount).assumingMemoryBound(to: Int16.self), columnCount: plan.n,
+                        columnFactors: LineFactors(values: bZeroPoints, step: zeroStep), epilogue)
+                }
+            }
             func go<Epilogue: IntegerEpilogue>(_ epilogue: Epilogue) {
-                product.run(
-                    io.pool, a: a + plan.aOffset(index), rowStride: plan.aLayout.rowStride, columnStride: plan.aLayout.columnStride,
-                    aZeroPoints: aZeroPoints, aZeroPointCount: aZeroPointCount,
-                    packedB: (packedB + bIndex * product.packedByteCount).assumingMemoryBound(to: Int16.self),
-                    bZeroPoints: bZeroPoints, bZeroPointStep: zeroStep, workspace: workspace, epilogue)
+                if aIsSigned { go(Int8.self, epilogue) } else { go(UInt8.self, epilogue) }
             }
             let target = io.output(0)
             switch type {
             case .int32:
-                go(StoringEpilogue(target: target.assumingMemoryBound(to: Int32.self) + index * size, stride: product.n))
+                go(StoringEpilogue(target: target.assumingMemoryBound(to: Int32.self) + index * size, stride: plan.n))
             case .float32:
                 go(
                     ScalingEpilogue(
-                        target: target.assumingMemoryBound(to: Float.self) + index * size, stride: product.n, scales: scales,
+                        target: target.assumingMemoryBound(to: Float.self) + index * size, stride: plan.n, scales: scales,
                         sumBias: sumBias, bias: bias))
             case .int8:
                 go(
                     RequantizingEpilogue(
-                        target + index * size, Int8.self, stride: product.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
+                        target + index * size, Int8.self, stride: plan.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
             default:
                 go(
                     RequantizingEpilogue(
-                        target + index * size, UInt8.self, stride: product.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
+                        target + index * size, UInt8.self, stride: plan.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
             }
         }
     }
