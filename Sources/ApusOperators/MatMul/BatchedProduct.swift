@@ -105,6 +105,24 @@ struct BatchedProduct: @unchecked Sendable {
         _ context: PrepareContext, a: Int, b: Int, alpha: Float = 1, bias: Int? = nil, residual: Int? = nil,
         activation: FusedActivation = .none
     ) throws -> any PreparedNode {
+        let call = try call(context, a: a, b: b, alpha: alpha, bias: bias, residual: residual, activation: activation)
+        return PreparedKernel(call.kernelName, workspace: call.workspaceByteCount) { io in
+            call.compute(io, io.output(0, as: Float.self), io.workspace)
+        }
+    }
+
+    /// A prepared product: `compute` writes the result anywhere.
+    struct Call {
+        let kernelName: String
+        let workspaceByteCount: Int
+        let compute: (NodeIO, UnsafeMutablePointer<Float>, UnsafeMutableRawPointer) -> Void
+    }
+
+    /// The same as a part of a larger node.
+    func call(
+        _ context: PrepareContext, a: Int, b: Int, alpha: Float = 1, bias: Int? = nil, residual: Int? = nil,
+        activation: FusedActivation = .none
+    ) throws -> Call {
         let rows: FloatProduct.Rows = aLayout.columnStride == 1 || k <= 1 ? .dense : .strided
         let work = FloatProduct.saturatingProduct([m, n, k])
         // Many products: each thread takes whole ones. Few large ones: each is cut.
@@ -119,22 +137,22 @@ struct BatchedProduct: @unchecked Sendable {
         let packed = try packedConstant(context, b, product, alpha)
         let packedBytes = packed == nil ? try product.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
         let chunkBytes = try packedBytes.adding(product.workspaceByteCount)
-        let call = activation.prepared(context.levels)
+        let fused = activation.prepared(context.levels)
         var template = product.arguments(aStride: aLayout.rowStride, aColumnStride: aLayout.columnStride, cStride: n)
-        template.epilogue = call.epilogue
+        template.epilogue = fused.epilogue
         template.epilogue.residual_stride = n
         let arguments = template, bLayout = bLayout, packedCount = product.packedCount
         let matrix = max(1, k * n), outSize = m * n, count = count
-        if outSize == 0 || count == 0 { return PreparedKernel("nothing") { _ in } }
-        return PreparedKernel(String(cString: product.kernel.pointee.name), workspace: try chunkBytes.multiplied(by: chunks)) { io in
-            let aBase = io.input(a, as: Float.self), bBase = io.input(b, as: Float.self), c = io.output(0, as: Float.self)
-            let workspace = io.workspace
+        if outSize == 0 || count == 0 { return Call(kernelName: "nothing", workspaceByteCount: 0) { _, _, _ in } }
+        let name = String(cString: product.kernel.pointee.name)
+        return Call(kernelName: name, workspaceByteCount: try chunkBytes.multiplied(by: chunks)) { io, c, workspace in
+            let aBase = io.input(a, as: Float.self), bBase = io.input(b, as: Float.self)
             io.pool.parallel(chunks) { chunk in
                 var args = arguments
                 let own = workspace + chunk * chunkBytes
                 var packedOffset = -1
                 if let bias { args.epilogue.bias = io.input(bias, as: Float.self) }
-                for index in (chunk * perChunk)..<min(count, (chunk + 1) * perChunk) {
+                for index in min(count, chunk * perChunk)..<min(count, (chunk + 1) * perChunk) {
                     let bOffset = bOffset(index)
                     if let packed {
                         args.b = UnsafePointer(packed.base.assumingMemoryBound(to: Float.self) + bOffset / matrix * packedCount)
@@ -155,7 +173,7 @@ struct BatchedProduct: @unchecked Sendable {
                     product.run(args, workspace: own + packedBytes, pool: io.pool)
                 }
             }
-            withExtendedLifetime(call) {}
+            withExtendedLifetime(fused) {}
         }
     }
 
