@@ -13,6 +13,7 @@
 #include "apus_indirection.h"
 #include "apus_normalization.h"
 #include "apus_pooling.h"
+#include "apus_qdepthwise.h"
 #include "apus_qgemm.h"
 #include "apus_quantize.h"
 #include "apus_reduce.h"
