@@ -81,7 +81,6 @@ struct RecurrentOperator: Operator {
             }
         }
         let all = size * .known(gates), directions = Dimension.known(count)
-        if let h = size.known { _ = try h.multiplied(by: gates * 2).multiplied(by: h) }
         try check(1, "W", w, [directions, all, input])
         try check(2, "R", r, [directions, all, size])
         if context.has(3) { try check(3, "B", try context.shape(3).dimensions, [directions, all * .known(2)]) }
