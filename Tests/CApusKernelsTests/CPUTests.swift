@@ -90,4 +90,28 @@ import Glibc
             #expect(!atEnd.isIntact && !atStart.isIntact)
         }
     }
+
+    // MARK: What this machine leaves untested
+
+    // The test library reports cancelled cases of a parameterised test as passed, so these say what was skipped.
+
+    static func runs(_ isa: apus_isa) -> Bool { apus_cpu_levels() & (1 << isa.rawValue) != 0 }
+
+    func expectQgemmSelects(_ isa: apus_isa) {
+        #expect(apus_qgemm_select(apus_cpu_levels_capped(isa)).pointee.isa == isa)
+    }
+
+    #if arch(x86_64)
+    @Test(.enabled(if: runs(APUS_ISA_AVX2), "AVX2 kernels are not tested: this CPU cannot run them"))
+    func avx2KernelsAreTested() { expectQgemmSelects(APUS_ISA_AVX2) }
+
+    @Test(.enabled(if: runs(APUS_ISA_AVXVNNI), "AVX-VNNI kernels are not tested: this CPU cannot run them"))
+    func avxvnniKernelsAreTested() { expectQgemmSelects(APUS_ISA_AVXVNNI) }
+
+    @Test(.enabled(if: runs(APUS_ISA_AVX512), "AVX-512 kernels are not tested: this CPU cannot run them"))
+    func avx512KernelsAreTested() { expectQgemmSelects(APUS_ISA_AVX512) }
+
+    @Test(.enabled(if: runs(APUS_ISA_AVX512VNNI), "AVX-512 VNNI kernels are not tested: this CPU cannot run them"))
+    func avx512vnniKernelsAreTested() { expectQgemmSelects(APUS_ISA_AVX512VNNI) }
+    #endif
 }
