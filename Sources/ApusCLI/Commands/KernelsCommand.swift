@@ -100,11 +100,14 @@ struct KernelFamily {
     static var all: [KernelFamily] {
         [
             KernelFamily("sgemm", apus_sgemm_kernel_at, apus_sgemm_select, \.name, \.isa),
+            KernelFamily("qgemm", apus_qgemm_at, apus_qgemm_select, \.name, \.isa),
             KernelFamily("depthwise", apus_depthwise_kernel_at, apus_depthwise_select, \.name, \.isa),
             KernelFamily("pooling", apus_pooling_kernel_at, apus_pooling_select, \.name, \.isa),
             KernelFamily("elementwise", apus_elementwise_at, apus_elementwise_select, \.name, \.isa),
             KernelFamily("normalization", apus_normalization_at, apus_normalization_select, \.name, \.isa),
             KernelFamily("reduce", apus_reduce_at, apus_reduce_select, \.name, \.isa),
+            KernelFamily("quantize", apus_quantize_at, apus_quantize_select, \.name, \.isa),
+            KernelFamily("half", apus_half_at, apus_half_select, \.name, \.isa),
             KernelFamily("softmax", apus_softmax_at, apus_softmax_select, \.name, \.isa),
         ]
     }

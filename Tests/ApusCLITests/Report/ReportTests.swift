@@ -1,4 +1,5 @@
 import ApusCore
+import Foundation
 import Testing
 
 @testable import ApusCLI
@@ -168,5 +169,18 @@ import Testing
                 #expect(family.kernels.contains { $0.name == family.chosen(levels) })
             }
         }
+    }
+
+    /// `apus kernels` leaves no table out.
+    @Test func everyTableIsListed() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../..")
+        let headers = root.appending(path: "Sources/CApusKernels/include")
+        var declared: Set<String> = []
+        for file in try FileManager.default.contentsOfDirectory(at: headers, includingPropertiesForKeys: nil) {
+            let text = try String(contentsOf: file, encoding: .utf8)
+            for match in text.matches(of: /(?m)^const .*\*apus_(\w+)_select\(/) { declared.insert(String(match.1)) }
+        }
+        #expect(!declared.isEmpty)
+        #expect(Set(KernelFamily.all.map(\.name)) == declared)
     }
 }
