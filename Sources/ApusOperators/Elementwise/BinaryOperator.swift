@@ -139,7 +139,7 @@ func elements(
 ) throws -> [Dimension]? {
     guard let function, let a = try context.elements(0, ifShapeLike: type), let b = try context.elements(1, ifShapeLike: type)
     else { return nil }
-    return broadcastElements([a, b])?.map { function($0[0], $0[1]) }
+    return broadcastElements([a, b])?.map { function($0[0], $0[1]).fitting(type) }
 }
 
 /// The elements of vectors (or scalars) side by side, broadcast to one length; nil where the lengths do not fit.

@@ -48,7 +48,7 @@ struct CastOperator: Operator {
         try CastOperator.check(source)
         try CastOperator.check(target)
         let isShapeLike = (target == .int64 || target == .int32)
-        let elements = isShapeLike ? try context.elements(0, ifShapeLike: source) : nil
+        let elements = isShapeLike ? try context.elements(0, ifShapeLike: source)?.map { $0.fitting(target) } : nil
         return [ValueInfo(target, try context.shape(0), elements: elements)]
     }
 

@@ -89,7 +89,7 @@ struct UnaryOperator: Operator {
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
         let type = try context.type(0, oneOf: descriptor.types)
-        let elements = negates ? try context.elements(0, ifShapeLike: type)?.map { .known(0) - $0 } : nil
+        let elements = negates ? try context.elements(0, ifShapeLike: type)?.map { (.known(0) - $0).fitting(type) } : nil
         return [ValueInfo(type, try context.shape(0), elements: elements)]
     }
 
@@ -126,6 +126,14 @@ struct UnaryOperator: Operator {
         .init("Ceil", since: [1, 6, 13], CeilFunction.self, APUS_UNARY_CEIL),
         .init("Round", since: [11, 22], RoundFunction.self, APUS_UNARY_ROUND),
     ]
+}
+
+extension Dimension {
+    /// This number as an element of `type`; unknown where it is beyond its range, in which it would wrap.
+    func fitting(_ type: ElementType) -> Dimension {
+        guard type == .int32, let known, Int32(exactly: known) == nil else { return self }
+        return .unknown
+    }
 }
 
 extension InferenceContext {

@@ -36,7 +36,7 @@ package struct SmallFloat: Sendable {
         switch type {
         case .float8e4m3fn: self.init(4, 3, bias: 7, greatest: 0x7e, notANumber: 0x7f)
         case .float8e4m3fnuz: self.init(4, 3, bias: 8, greatest: 0x7f, notANumber: 0x80, hasNegativeZero: false)
-        case .float8e5m2: self.init(5, 2, bias: 15, greatest: 0x7b, infinity: 0x7c, notANumber: 0x7f)
+        case .float8e5m2: self.init(5, 2, bias: 15, greatest: 0x7b, infinity: 0x7c, notANumber: 0x7e)
         case .float8e5m2fnuz: self.init(5, 2, bias: 16, greatest: 0x7f, notANumber: 0x80, hasNegativeZero: false)
         case .float8e8m0: self.init(8, 0, bias: 127, greatest: 0xfe, notANumber: 0xff, isSigned: false)
         case .float4e2m1: self.init(2, 1, bias: 1, greatest: 0x7)
@@ -77,7 +77,8 @@ package struct SmallFloat: Sendable {
         let sign = (pattern >> 31) << (exponentBits + mantissaBits)
         let magnitude = pattern & 0x7fff_ffff
         if magnitude > 0x7f80_0000 {
-            guard let notANumber else { return UInt8(truncatingIfNeeded: sign) }
+            // Zero, of the sign that the reference implementation gives it.
+            guard let notANumber else { return UInt8(truncatingIfNeeded: sign ^ (1 << (exponentBits + mantissaBits))) }
             return UInt8(truncatingIfNeeded: hasNegativeZero ? sign | notANumber : notANumber)
         }
         let exponent = Int32(magnitude >> 23) - 127
