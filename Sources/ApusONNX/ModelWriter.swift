@@ -6,7 +6,7 @@ import Glibc
 /// Writes models as ONNX.
 ///
 /// Names, documentation, metadata, opset imports and functions are kept. Values without a name, or with one that the graph
-/// or a graph around it uses already, get a new one; the model's inputs and outputs keep theirs. Dense tensors are
+/// uses already, get a new one; the model's inputs and outputs keep theirs. Dense tensors are
 /// written as raw_data. Training information and quantisation annotations, which Apus does not read, are not written.
 package enum ModelWriter {
     /// The model as bytes. Throws `memoryLimit` for a model of 2 GiB or more, `unsupported` for constants that ONNX cannot
@@ -186,7 +186,8 @@ final class ModelBuilder {
     }
 }
 
-/// The names that values of a graph get in the file: unique in the graph and the graphs around it.
+/// The names that values of a graph get in the file: unique among the graph's own values and those it captures. A name of
+/// the graphs around it that it does not capture may return, as it does in files; names made here never do.
 final class GraphNames {
     private var names: [ByteString]
     private var taken: Set<ByteString> = []
@@ -197,23 +198,27 @@ final class GraphNames {
         names = [ByteString](repeating: .empty, count: graph.values.count)
         // What others refer to by name comes first: captured values, then inputs, outputs and constants.
         for capture in graph.captures {
-            if let outer { names[capture.inner.index] = outer[capture.outer] }
+            guard let outer else { continue }
+            names[capture.inner.index] = outer[capture.outer]
+            taken.insert(outer[capture.outer])
         }
         for id in graph.inputs + graph.outputs + graph.initializers.keys.sorted() { assign(id, graph) }
         for index in names.indices { assign(ValueID(index), graph) }
     }
 
-    private func isTaken(_ name: ByteString) -> Bool {
-        taken.contains(name) || (outer?.isTaken(name) ?? false)
+    private func isTakenAround(_ name: ByteString) -> Bool {
+        taken.contains(name) || (outer?.isTakenAround(name) ?? false)
     }
 
     private func assign(_ id: ValueID, _ graph: Graph) {
         guard names[id.index].isEmpty else { return }
         var name = graph.values[id.index].name
-        var suffix = id.index
-        while name.isEmpty || isTaken(name) {
-            name = ByteString("\(graph.values[id.index].name)_v\(suffix)")
-            suffix += names.count
+        if name.isEmpty || taken.contains(name) {
+            var suffix = id.index
+            repeat {
+                name = ByteString("\(graph.values[id.index].name)_v\(suffix)")
+                suffix += names.count
+            } while isTakenAround(name)
         }
         names[id.index] = name
         taken.insert(name)
