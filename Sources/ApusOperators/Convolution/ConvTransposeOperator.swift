@@ -147,8 +147,12 @@ struct ConvTransposeOperator: Operator {
 
     private func prepareFloat32(_ context: PrepareContext) throws -> any PreparedNode {
         let x = try context.shape(0), w = try context.shape(1), y = try context.outputShape(0)
+        let axes = try axes(context)
+        if !isFused, FloatTransposedConvolution.phaseCount(axes) > FloatTransposedConvolution.mostPhases {
+            return try prepareGeneric(Float.self, context)
+        }
         let convolution = try FloatTransposedConvolution(
-            context, axes: try axes(context), batch: x[0], inChannels: w[0], outChannels: w[1] * group, group: group, weights: 1,
+            context, axes: axes, batch: x[0], inChannels: w[0], outChannels: w[1] * group, group: group, weights: 1,
             weightScale: context.has(4) ? 4 : nil, activation: activation)
         let hasBias = context.has(2), hasResidual = context.has(3)
         func run(
@@ -169,6 +173,10 @@ struct ConvTransposeOperator: Operator {
     /// Channels first, in the plainest way: what reaches an output pixel is gathered tap by tap.
     private func prepareGeneric<T: ProductElement>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
         let axes = try axes(context), w = try context.shape(1), y = try context.outputShape(0)
+        let outputBytes = try y.count.multiplied(by: MemoryLayout<T>.stride), limit = context.packed.budget.limit
+        guard outputBytes <= limit else {
+            throw ApusError(.memoryLimit, "the output needs \(outputBytes) bytes, the limit is \(limit) bytes")
+        }
         let table = try windowTable(
             axes.map { axis in
                 WindowAxis(

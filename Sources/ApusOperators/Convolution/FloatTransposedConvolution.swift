@@ -17,6 +17,14 @@ struct TransposedAxis: Sendable {
 ///
 /// The weights are given as ONNX has them, [input channels, output channels of a group, kernel...].
 final class FloatTransposedConvolution: @unchecked Sendable {
+    /// Beyond this many phases the products are too small to be worth preparing.
+    static let mostPhases = 1024
+
+    /// How many convolutions a transposed one with these axes is made of.
+    static func phaseCount(_ axes: [TransposedAxis]) -> Int {
+        FloatProduct.saturatingProduct(axes.map { min($0.stride, $0.output) })
+    }
+
     private struct Phase {
         let product: FloatProduct
         let table: Storage
@@ -63,10 +71,17 @@ final class FloatTransposedConvolution: @unchecked Sendable {
         zeros = try Storage.allocate(byteCount: k.multiplied(by: 4), budget: budget, purpose: "zeros for padding")
         zeros.base.initializeMemory(as: UInt8.self, repeating: 0, count: zeros.byteCount)
         let outPixels = try checkedProduct(axes.map(\.output))
-        _ = try outPixels.multiplied(by: outChannels).multiplied(by: batch)
+        // Before the work for each phase: an output that memory cannot hold may have very many.
+        let outputBytes = try outPixels.multiplied(by: outChannels).multiplied(by: batch).multiplied(by: 4)
+        guard outputBytes <= budget.limit else {
+            throw ApusError(.memoryLimit, "the output needs \(outputBytes) bytes, the limit is \(budget.limit) bytes")
+        }
 
         var phases: [Phase] = [], packedCount = 0, most = 0, scratch = 0, mostTaps = 0
-        let phaseCount = try checkedProduct(axes.map { min($0.stride, $0.output) })
+        let phaseCount = FloatTransposedConvolution.phaseCount(axes)
+        guard phaseCount <= FloatTransposedConvolution.mostPhases else {
+            throw ApusError(.unsupported, "strides \(axes.map(\.stride)) make \(phaseCount) convolutions of one")
+        }
         for number in 0..<phaseCount {
             // The phase of each axis: the first output position.
             var rest = number

@@ -26,6 +26,7 @@ import Testing
         Case(x: [2, 3, 7], w: [3, 2, 5], strides: [3], dilations: [2], pads: [2, 1], output: [24]),
         Case(x: [1, 2, 2, 3, 2], w: [2, 3, 2, 2, 3], strides: [2, 1, 2], output: [4, 4, 5]),
         Case(x: [1, 2, 2, 2], w: [2, 2, 2, 2], strides: [4, 4], padding: [1, 0], output: [7, 6]),
+        Case(x: [1, 2, 2, 2], w: [2, 2, 2, 2], strides: [40, 40], output: [42, 42]),
         Case(x: [0, 2, 2, 2], w: [2, 2, 2, 2], strides: [2, 2], output: [4, 4]),
     ]
 
@@ -65,6 +66,7 @@ import Testing
         var attributes = attributes(c)
         attributes["activation"] = .string("leaky_relu")
         attributes["activation_params"] = .floats([0.1])
+        if c.strides.reduce(1, *) > FloatTransposedConvolution.mostPhases { return }
         let y = try Evaluator().evaluate(
             "ConvTranspose", domain: "apus", opset: 1, attributes,
             [try channelsLast(x), w, bias, try channelsLast(residual), scale])[0]
