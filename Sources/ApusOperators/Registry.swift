@@ -57,6 +57,7 @@ package enum Registry {
         PowOperator.self,
         PredicateOperator.self,
         QuantizeLinearOperator.self,
+        QuantizedConvolutionOperator.self,
         QuantizedProductOperator.self,
         RangeOperator.self,
         RecurrentOperator.self,
@@ -83,12 +84,15 @@ package enum Registry {
         TileOperator.self,
         TopKOperator.self,
         TransposeOperator.self,
+        TreeEnsembleClassifierOperator.self,
+        TreeEnsembleRegressorOperator.self,
         TriluOperator.self,
         UnaryOperator.self,
         UniqueOperator.self,
         UnsqueezeOperator.self,
         VariadicOperator.self,
         WhereOperator.self,
+        ZipMapOperator.self,
     ]
 
     private struct Key: Hashable {
