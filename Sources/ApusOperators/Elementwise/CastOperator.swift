@@ -104,7 +104,10 @@ struct CastOperator: Operator {
         let toFloat = source.isFloatingPoint && source != .float64 ? try castLoop(source, .float32) : nil
         let toInteger = source.isInteger ? try castLoop(source, source.isSigned ? .int64 : .uint64) : nil
         return PreparedKernel("\(source.name) to strings") { io in
-            let x = io.input(0)
+            let x = io.input(0), bytes = try shape.count.multiplied(by: 48)
+            // Strings are no planned memory; that there is room for them is seen before they are made.
+            try io.budget.reserve(bytes, for: "\(shape.count) strings")
+            defer { io.budget.release(bytes) }
             var elements: [ByteString] = []
             elements.reserveCapacity(shape.count)
             withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { block in

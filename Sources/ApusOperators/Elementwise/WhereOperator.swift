@@ -55,6 +55,9 @@ struct WhereOperator: Operator {
         PreparedKernel("Where strings") { io in
             let condition = io.input(0, as: UInt8.self)
             let a = try io.value(1).asStrings().elements, b = try io.value(2).asStrings().elements
+            let bytes = try plan.count.multiplied(by: MemoryLayout<ByteString>.stride)
+            try io.budget.reserve(bytes, for: "\(plan.count) strings")
+            defer { io.budget.release(bytes) }
             var elements: [ByteString] = []
             elements.reserveCapacity(plan.count)
             plan.forEachRun(in: 0..<plan.count) { _, count, starts in

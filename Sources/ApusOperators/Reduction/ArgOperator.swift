@@ -48,7 +48,8 @@ struct AxisSplit: Sendable {
     /// A scalar has one axis of length 1.
     init(_ shape: Shape, axis: Int) throws {
         let axis = try normalizedAxis(axis, rank: max(1, shape.rank))
-        outer = shape.count(0..<min(axis, shape.rank))
+        // Beside an axis without elements the others may be of any size: there is nothing to walk.
+        outer = shape.count == 0 ? 0 : shape.count(0..<min(axis, shape.rank))
         length = shape.rank == 0 ? 1 : shape[axis]
         inner = shape.rank == 0 ? 1 : shape.count((axis + 1)...)
     }

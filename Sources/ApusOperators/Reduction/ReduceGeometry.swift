@@ -37,7 +37,8 @@ struct ReduceGeometry: Sendable {
         reducedExtents = reduced.map(\.extent)
         reducedStrides = reduced.map(\.stride)
         blocks = keptExtents.reduce(1, &*)
-        rows = reducedExtents.reduce(1, &*)
+        // Runs without elements need no walk, however many there are.
+        rows = inner == 0 ? 0 : reducedExtents.reduce(1, &*)
     }
 
     /// Elements from which each output is made.
