@@ -4,6 +4,7 @@ import ApusGraph
 /// Every operator there is: the one list. Sorted by name.
 package enum Registry {
     private static let operators: [any Operator.Type] = [
+        AffineGridOperator.self,
         ArgOperator.self,
         AttentionOperator.self,
         AxisNormalizationOperator.self,
@@ -13,6 +14,7 @@ package enum Registry {
         CastOperator.self,
         CenterCropPadOperator.self,
         ClipOperator.self,
+        Col2ImOperator.self,
         CompressOperator.self,
         ConcatFromSequenceOperator.self,
         ConcatOperator.self,
@@ -37,6 +39,7 @@ package enum Registry {
         GeluOperator.self,
         GemmOperator.self,
         GlobalPoolOperator.self,
+        GridSampleOperator.self,
         GroupNormalizationOperator.self,
         HardmaxOperator.self,
         IdentityOperator.self,
@@ -45,6 +48,7 @@ package enum Registry {
         LoopOperator.self,
         MatMulOperator.self,
         MaxUnpoolOperator.self,
+        NonMaxSuppressionOperator.self,
         NonZeroOperator.self,
         NotOperator.self,
         OneHotOperator.self,
@@ -65,6 +69,7 @@ package enum Registry {
         ReshapeOperator.self,
         ResizeOperator.self,
         ReverseSequenceOperator.self,
+        RoiAlignOperator.self,
         RotaryEmbeddingOperator.self,
         ScanOperator.self,
         ScatterElementsOperator.self,

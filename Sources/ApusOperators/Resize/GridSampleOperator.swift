@@ -1,0 +1,252 @@
+import ApusCore
+
+/// Reads an image or volume at the positions of a grid, interpolating between its elements.
+struct GridSampleOperator: Operator {
+    static let schemas = [Schema("GridSample", since: [16, 20, 22], inputs: 2...2)]
+
+    fileprivate enum Mode {
+        case linear, nearest, cubic
+    }
+
+    fileprivate enum Padding: String {
+        case zeros, border, reflection
+    }
+
+    private let mode: Mode
+    private let padding: Padding
+    private let alignsCorners: Bool
+
+    init(_ node: NodeReader) throws {
+        let names = node.opset < 20 ? ["bilinear", "nearest", "bicubic"] : ["linear", "nearest", "cubic"]
+        switch try node.choice("mode", of: names, default: names[0]) {
+        case "nearest": mode = .nearest
+        case "cubic", "bicubic": mode = .cubic
+        default: mode = .linear
+        }
+        padding = Padding(
+            rawValue: try node.choice("padding_mode", of: ["zeros", "border", "reflection"], default: "zeros")) ?? .zeros
+        alignsCorners = try node.bool("align_corners", default: false)
+    }
+
+    func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
+        let type = try context.type(0, oneOf: [.float32, .float64, .float16, .bfloat16])
+        _ = try context.type(1, oneOf: [.float32, .float64, .float16, .bfloat16])
+        let image = try context.dimensions(0, rank: 3...), grid = try context.dimensions(1, rank: 3...)
+        guard let image, let grid else { return [ValueInfo(type, .unknown)] }
+        guard image.count == grid.count else {
+            throw ApusError(.shapeMismatch, "input of rank \(image.count) and grid of rank \(grid.count) must have one rank")
+        }
+        guard mode != .cubic || image.count == 4 else {
+            throw ApusError(.shapeMismatch, "cubic interpolation needs an input of rank 4, found \(image.count)")
+        }
+        if let size = grid[grid.count - 1].known, size != image.count - 2 {
+            throw ApusError(.shapeMismatch, "the grid has \(size) coordinates for \(image.count - 2) axes")
+        }
+        if let a = image[0].known, let b = grid[0].known, a != b {
+            throw ApusError(.shapeMismatch, "the input has a batch of \(a), the grid one of \(b)")
+        }
+        return [ValueInfo(type, PartialShape([image[0], image[1]] + grid[1..<(grid.count - 1)]))]
+    }
+
+    func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        // A grid of double for an image of float would lose nothing that the result could show.
+        if try context.type(0) == .float64 || context.type(1) == .float64 {
+            guard try context.type(0) == context.type(1) else {
+                throw ApusError(.typeMismatch, "a double input needs a double grid, and the other way round")
+            }
+            return try kernel(Double.self, context)
+        }
+        return try context.throughFloat32 { try kernel(Float.self, $0) }
+    }
+
+    private func kernel<T: BinaryFloatingPoint & BitwiseCopyable>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
+        let image = try context.shape(0), output = try context.outputShape(0)
+        let spatial = image.rank - 2
+        let sizes = Array(image.dimensions[2...]), strides = Array(image.strides[2...])
+        let plane = image.count(2...), channels = image[1], points = output.count(2...)
+        guard plane > 0 || output.count == 0 || padding == .zeros else {
+            throw ApusError(.shapeMismatch, "an input of shape \(image) has nothing to sample")
+        }
+        let taps = mode == .linear ? 2 : mode == .cubic ? 4 : 1
+        guard spatial <= 8 else { throw ApusError(.unsupported, "GridSample of \(spatial) axes") }
+        let combinations = (0..<spatial).reduce(1) { product, _ in product &* taps }
+        let sampling = Sampling<T>(mode: mode, padding: padding, alignsCorners: alignsCorners)
+        return PreparedKernel("grid_sample") { io in
+            if output.count == 0 { return }
+            let source = io.input(0, as: T.self), grid = io.input(1, as: T.self), target = io.output(0, as: T.self)
+            io.pool.inChunks(output[0] &* points, of: max(1, 4096 / max(1, channels))) { range in
+                withUnsafeTemporaryAllocation(of: Int.self, capacity: spatial * 4 + combinations) { offsets in
+                    withUnsafeTemporaryAllocation(of: T.self, capacity: spatial * 4 + combinations) { weights in
+                        guard let places = offsets.baseAddress, let shares = weights.baseAddress else { return }
+                        for point in range {
+                            let batch = point / points, place = point % points
+                            for axis in 0..<spatial {
+                                // The grid counts axes from the last one.
+                                let coordinate = grid[point &* spatial &+ spatial &- 1 &- axis]
+                                sampling.taps(
+                                    coordinate, sizes[axis], strides[axis], places + axis * 4, shares + axis * 4)
+                            }
+                            // All combinations of taps, the last axis fastest.
+                            for number in 0..<combinations {
+                                var rest = number, offset = 0
+                                var weight: T = 1
+                                for axis in stride(from: spatial - 1, through: 0, by: -1) {
+                                    let tap = axis * 4 + rest % taps
+                                    rest /= taps
+                                    offset &+= offsets[tap]
+                                    weight *= weights[tap]
+                                    if offsets[tap] < 0 { weight = 0 }
+                                }
+                                offsets[spatial * 4 + number] = weight == 0 ? -1 : offset
+                                weights[spatial * 4 + number] = weight
+                            }
+                            for channel in 0..<channels {
+                                let from = source + (batch &* channels &+ channel) &* plane
+                                var sum: T = 0
+                                for number in (spatial * 4)..<(spatial * 4 + combinations) where offsets[number] >= 0 {
+                                    sum += weights[number] * from[offsets[number]]
+                                }
+                                target[(batch &* channels &+ channel) &* points &+ place] = sum
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which elements of an axis a coordinate of a grid reads.
+private struct Sampling<T: BinaryFloatingPoint & BitwiseCopyable> {
+    let mode: GridSampleOperator.Mode
+    let padding: GridSampleOperator.Padding
+    let alignsCorners: Bool
+
+    /// Offsets (-1: nothing) and weights of the 1, 2 or 4 elements that `coordinate`, in -1 ... 1 over the axis, reads.
+    func taps(_ coordinate: T, _ size: Int, _ stride: Int, _ offsets: UnsafeMutablePointer<Int>, _ weights: UnsafeMutablePointer<T>) {
+        let extent = T(size)
+        var position = alignsCorners ? (coordinate + 1) / 2 * (extent - 1) : ((coordinate + 1) * extent - 1) / 2
+        // Cubic weights reach beyond the edge: their elements are moved onto the axis, not the position.
+        if mode != .cubic { position = moved(position, size) }
+        // Nowhere near the axis (or no number): nothing to read, and nothing that would fit an Int.
+        guard position > -4, position < extent + 4 else {
+            for tap in 0..<4 {
+                offsets[tap] = padding == .zeros || size == 0 ? -1 : max(0, min(size - 1, nearest(moved(position, size), size))) * stride
+                weights[tap] = tap == 0 ? 1 : 0
+            }
+            return
+        }
+        func set(_ tap: Int, _ index: Int, _ weight: T) {
+            let index = index >= 0 && index < size || padding == .zeros ? index : nearest(moved(T(index), size), size)
+            offsets[tap] = index >= 0 && index < size ? index * stride : -1
+            weights[tap] = weight
+        }
+        switch mode {
+        case .nearest: set(0, Int(position.rounded(.toNearestOrEven)), 1)
+        case .linear:
+            let below = position.rounded(.down)
+            set(0, Int(below), 1 - (position - below))
+            set(1, Int(below) + 1, position - below)
+        case .cubic:
+            let below = position.rounded(.down)
+            for tap in 0..<4 { set(tap, Int(below) - 1 + tap, cubic(position - below + 1 - T(tap))) }
+        }
+    }
+
+    private func nearest(_ position: T, _ size: Int) -> Int {
+        position >= 0 && position < T(size) ? Int(position.rounded(.toNearestOrEven)) : position >= T(size) ? size - 1 : 0
+    }
+
+    /// The position on the axis that one beside it stands for.
+    private func moved(_ position: T, _ size: Int) -> T {
+        let last = T(size - 1)
+        switch padding {
+        case .zeros: return position
+        case .border: return max(0, min(last, position))
+        case .reflection:
+            let low: T = alignsCorners ? 0 : -0.5
+            let span: T = alignsCorners ? last : T(size)
+            guard span > 0, position.isFinite else { return 0 }
+            let away = abs(position - low)
+            let times = (away / span).rounded(.down)
+            let rest = away - times * span
+            let isEven = times.truncatingRemainder(dividingBy: 2) == 0
+            return max(0, min(last, isEven ? low + rest : low + span - rest))
+        }
+    }
+
+    /// Keys' convolution with a = -0.75.
+    private func cubic(_ distance: T) -> T {
+        let x = abs(distance), a: T = -0.75
+        if x <= 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
+        if x < 2 { return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a }
+        return 0
+    }
+}
+
+/// The grid of positions that an affine map gives, for GridSample.
+struct AffineGridOperator: Operator {
+    static let schemas = [Schema("AffineGrid", since: [20], inputs: 2...2)]
+
+    private let alignsCorners: Bool
+
+    init(_ node: NodeReader) throws {
+        alignsCorners = try node.bool("align_corners", default: false)
+    }
+
+    var parameterInputs: [Int] { [1] }
+
+    func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
+        let type = try context.type(0, oneOf: [.float32, .float64, .float16, .bfloat16])
+        let theta = try context.dimensions(0, rank: 3...3)
+        guard let size = try context.dimensionsParameter(1) else { return [ValueInfo(type, .unknown)] }
+        guard size.count == 4 || size.count == 5 else {
+            throw ApusError(.shapeMismatch, "size has \(size.count) numbers, 4 or 5 expected")
+        }
+        for dimension in size {
+            if let number = dimension.known, number < 0 { throw ApusError(.shapeMismatch, "size has the negative number \(number)") }
+        }
+        let axes = size.count - 2
+        if let theta {
+            for (found, expected) in zip(theta, [size[0], .known(axes), .known(axes + 1)]) {
+                if let a = found.known, let b = expected.known, a != b {
+                    throw ApusError(
+                        .shapeMismatch, "theta has shape \(PartialShape(theta)), [\(size[0]),\(axes),\(axes + 1)] expected")
+                }
+            }
+        }
+        return [ValueInfo(type, PartialShape([size[0]] + size[2...] + [.known(axes)]))]
+    }
+
+    func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        if try context.type(0) == .float64 { return try kernel(Double.self, context) }
+        return try context.throughFloat32 { try kernel(Float.self, $0) }
+    }
+
+    private func kernel<T: BinaryFloatingPoint & BitwiseCopyable>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
+        let output = try context.outputShape(0)
+        let axes = output.rank - 2
+        let sizes = Array(output.dimensions[1...axes])
+        let points = output.count(1...axes), batches = output[0], alignsCorners = alignsCorners
+        return PreparedKernel("affine_grid") { io in
+            let theta = io.input(0, as: T.self), target = io.output(0, as: T.self)
+            io.pool.inChunks(batches &* points, of: 4096) { range in
+                for point in range {
+                    let matrix = theta + point / points &* axes &* (axes + 1)
+                    let to = target + point &* axes
+                    for row in 0..<axes { to[row] = matrix[row &* (axes + 1) &+ axes] }
+                    var rest = point % points
+                    // The coordinates count axes from the last one.
+                    for column in 0..<axes {
+                        let size = sizes[axes - 1 - column]
+                        let position = T(rest % size)
+                        rest /= size
+                        let coordinate = alignsCorners
+                            ? (size > 1 ? -1 + 2 * position / T(size - 1) : -1) : (2 * position + 1) / T(size) - 1
+                        for row in 0..<axes { to[row] += matrix[row &* (axes + 1) &+ column] * coordinate }
+                    }
+                }
+            }
+        }
+    }
+}
