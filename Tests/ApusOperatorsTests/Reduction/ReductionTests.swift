@@ -65,6 +65,14 @@ struct ReductionTests {
         try expectEvaluates("ReduceSum", opset: 13, [:], [x, .tensor(try Tensor.int64([0]))], [.tensor(try Tensor(.float32, [1, 0], [] as [Float]))])
     }
 
+    /// A dimension of 2^40 beside one of 0 holds nothing, and costs nothing.
+    @Test func hugeShapesWithoutElementsAreQuick() throws {
+        let x = Value.tensor(try Tensor(.float32, [1 << 40, 3, 0], [] as [Float])), axes = Value.tensor(try Tensor.int64([0, 2]))
+        try expectEvaluates(
+            "ReduceSum", opset: 13, ["keepdims": .int(0)], [x, axes], [.tensor(try Tensor(.float32, [3], [0, 0, 0] as [Float]))])
+        try expectEvaluates("CumSum", opset: 14, [:], [x, .tensor(try Tensor.int64([2]))], [x])
+    }
+
     /// Many equal addends, of which a float32 sum would lose the last places.
     @Test(arguments: [[0], [1]])
     func sumsAreAccurate(_ axes: [Int]) throws {
