@@ -50,7 +50,7 @@ struct NonMaxSuppressionOperator: Operator {
             try io.budget.reserve(bytes, for: "the order of \(count) boxes")
             defer { io.budget.release(bytes) }
             var chosen: [(Int, Int, Int)] = []
-            for batch in 0..<batches where most > 0 {
+            for batch in 0..<(most > 0 && count > 0 && classes > 0 ? batches : 0) {
                 let corners = (0..<count).map { Box(boxes + (batch &* count &+ $0) &* 4, isCentered: isCentered) }
                 for kind in 0..<classes {
                     try io.checkControl()

@@ -33,6 +33,7 @@ struct ReverseSequenceOperator: Operator {
         let times = shape[timeAxis], batches = shape[batchAxis]
         let timeStep = timeAxis == 0 ? shape[1] : 1, batchStep = batchAxis == 0 ? shape[1] : 1
         return try context.movement("reverse_sequence", type, inputs: [0]) { access in
+            if block == 0 { return }
             let lengths = access.io.input(1, as: Int64.self)
             let source = access.input(0)
             let target = access.output(0)

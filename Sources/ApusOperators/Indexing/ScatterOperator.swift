@@ -264,7 +264,7 @@ struct TensorScatterOperator: Operator {
         let hasIndices = context.has(2), wraps = wraps
         return try context.movement("tensor_scatter", type, inputs: [0, 1]) { access in
             access.copyThrough(byteCount: bytes)
-            if length == 0 { return }
+            if length == 0 || row == 0 { return }
             let target = access.output(0)
             let source = access.input(1)
             for batch in 0..<batches {

@@ -98,6 +98,7 @@ struct Col2ImOperator: Operator {
             let kernel = axes.map(\.block), taps = kernel.reduce(1, &*)
             let nothing = [Int](repeating: 0, count: axes.count)
             return PreparedKernel("col2im") { io in
+                if output.count == 0 { return }
                 let source = io.input(0, as: T.self), target = io.output(0, as: T.self)
                 io.pool.parallel(planes) { number in
                     let to = target + number &* plane

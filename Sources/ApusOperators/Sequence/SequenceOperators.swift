@@ -200,6 +200,8 @@ struct SplitToSequenceOperator: Operator {
             return given
         }
         guard part > 0 else { throw ApusError(.invalidValue, "split is 0") }
+        // An axis beside an empty one may be of any size.
+        guard size / part < 1 << 26 else { throw ApusError(.memoryLimit, "a sequence of \(size / part) parts passes what memory can hold") }
         var parts = [Int](repeating: part, count: size / part)
         if size % part > 0 { parts.append(size % part) }
         return parts
@@ -211,7 +213,7 @@ struct SplitToSequenceOperator: Operator {
         let axis = try normalizedAxis(axis, rank: shape.rank)
         let given = try context.integers(1)
         let parts = try given.map { try Self.parts(shape[axis], $0, isScalar: try context.shape(1).rank == 0) }
-            ?? [Int](repeating: 1, count: shape[axis])
+            ?? Self.parts(shape[axis], [1], isScalar: true)
         let keepsAxis = keepsAxis
         guard case .sequence(let element) = context.outputs[0].type else { throw ApusError(.internal, "no sequence was inferred") }
         return PreparedKernel("split_to_sequence") { io in

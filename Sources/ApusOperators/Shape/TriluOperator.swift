@@ -34,6 +34,7 @@ struct TriluOperator: Operator {
         let diagonal = max(-height - 1, min(columns + 1, try context.integers(1)?.first ?? 0))
         let upper = upper
         return try context.movement("trilu", type, inputs: [0]) { access in
+            if columns == 0 { return }
             let source = access.input(0)
             let target = access.output(0)
             access.io.pool.inChunks(rows, of: max(1, 65536 / max(1, columns &* width))) { range in
@@ -79,6 +80,7 @@ struct EyeLikeOperator: Operator {
         let one = try type.visit(One())
         let diagonal = diagonal
         return PreparedKernel("eye_like") { io in
+            if shape.count == 0 { return }
             let target = io.output(0)
             target.initializeMemory(as: UInt8.self, repeating: 0, count: shape.count &* width)
             withUnsafeBytes(of: one) { bits in
