@@ -10,6 +10,8 @@ package struct Optimizer {
     package let evaluator: Evaluator
     /// Told what was rewritten and why not, where asked for.
     package let log: ((String) -> Void)?
+    /// Whether the log is told even where APUS_TRACE does not ask for it.
+    package var tracesAlways = false
 
     package init(level: Int32, disabled: Set<String> = [], evaluator: Evaluator = Evaluator(), log: ((String) -> Void)? = nil) {
         self.level = level
@@ -24,6 +26,13 @@ package struct Optimizer {
         (1, NoOpRemoval()),
         (1, CommonSubexpressions()),
         (1, TransposeCancelling()),
+    ] + GatedActivation.passes.map { (2, $0) } + [
+        (2, OwnConvolutions()),
+        (2, ConvolutionPadding()),
+        (2, ConvolutionScale()),
+        (2, ConvolutionInputScale()),
+        (2, ConvolutionResidual()),
+        (2, ConvolutionActivation()),
         (99, TransposeCancelling()),
         (99, ConstantFolding()),
         (99, CommonSubexpressions()),
@@ -35,14 +44,17 @@ package struct Optimizer {
     }
 
     private func run(_ graph: Graph, captures: [ValueInfo?]) throws {
-        let traces = log != nil && Environment.traces("optimizer")
+        let traces = log != nil && (tracesAlways || Environment.traces("optimizer"))
+        var known: [ValueInfo?]?
         for (least, pass) in Optimizer.pipeline where least <= level && !disabled.contains(pass.name) {
-            let infos = try GraphInference(graph, evaluator: evaluator).run(captures: captures)
+            let infos = try known ?? GraphInference(graph, evaluator: evaluator).run(captures: captures)
             let editor = GraphEditor(graph)
             let context = PassContext(evaluator: evaluator, log: traces ? log : nil, infos: infos, opset: 0)
             try pass.run(editor, context)
             editor.removeDeadCode()
             try editor.commit()
+            // Inference takes longer than most passes, and most passes change nothing.
+            known = editor.hasChanged ? nil : infos
         }
         guard level > 0, graph.nodes.contains(where: { !$0.subgraphs.isEmpty }) else { return }
         let infos = try GraphInference(graph, evaluator: evaluator).run(captures: captures)

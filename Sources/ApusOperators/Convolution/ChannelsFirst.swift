@@ -31,3 +31,12 @@ func channelsFirstNode(
         }
     }
 }
+
+/// Input `index`, of the shape of output 0 and with channels first, as a node of `channelsFirstNode` needs it to add it to its
+/// result: `output`, into which it is transposed, or itself where both layouts are the same.
+func channelsLastResidual(_ io: NodeIO, _ index: Int, shape: Shape, _ output: UnsafeMutablePointer<Float>) -> UnsafePointer<Float> {
+    let residual = io.input(index, as: Float.self)
+    guard output != io.output(0, as: Float.self) else { return residual }
+    transposeImages(shape[0], rows: shape[1], columns: shape.count(2...), from: residual, to: output, pool: io.pool)
+    return UnsafePointer(output)
+}

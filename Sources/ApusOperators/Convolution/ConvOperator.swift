@@ -7,7 +7,8 @@ import CApusKernels
 /// The standard operator has channels first: [N, C, D1, D2, ...]. `apus.Conv`, which the optimiser makes, has channels last,
 /// [N, D1, D2, ..., C], for float32 and the 16-bit floats, and computes activation(X * (W · weight_scale) + bias + residual): inputs X, W
 /// (as the standard operator has it), bias [M] (optional), residual (optional, of the output's shape), weight_scale [M]
-/// (optional, constant as W then must be); attributes of Conv, activation, activation_params.
+/// (optional, constant as W then must be); attributes of Conv, activation, activation_params, and channels_first, which says
+/// that X, residual and output have the standard operator's layout.
 struct ConvOperator: Operator {
     static let schemas = [
         Schema("Conv", since: [1, 11, 22], inputs: 2...3),
@@ -17,10 +18,12 @@ struct ConvOperator: Operator {
     let window: WindowAttributes
     let group: Int
     let isFused: Bool
+    let isLast: Bool
     let activation: FusedActivation
 
     init(_ node: NodeReader) throws {
         isFused = node.domain == "apus"
+        isLast = isFused ? try !node.bool("channels_first", default: false) : false
         window = try WindowAttributes(node)
         group = try node.int("group", default: 1)
         guard group >= 1 else { throw ApusError(.invalidModel, "attribute \"group\" is \(group); it must be at least 1") }
@@ -39,8 +42,8 @@ struct ConvOperator: Operator {
         guard x.count == w.count else {
             throw ApusError(.shapeMismatch, "X \(PartialShape(x)) has rank \(x.count), W \(PartialShape(w)) has rank \(w.count)")
         }
-        let channels = isFused ? x[x.count - 1] : x[1]
-        let spatial = Array(isFused ? x[1..<(x.count - 1)] : x[2...])
+        let channels = isLast ? x[x.count - 1] : x[1]
+        let spatial = Array(isLast ? x[1..<(x.count - 1)] : x[2...])
         if let c = channels.known, let own = w[1].known, try own.multiplied(by: group) != c {
             throw ApusError(
                 .shapeMismatch,
@@ -59,7 +62,7 @@ struct ConvOperator: Operator {
         let kernel = w[2...].map(\.known)
         var output = [Dimension](repeating: .unknown, count: spatial.count)
         if let sizes = try kernelSizes(kernel) { output = try window.outputDimensions(spatial, kernel: sizes) }
-        let shape = PartialShape(isFused ? [x[0]] + output + [w[0]] : [x[0], w[0]] + output)
+        let shape = PartialShape(isLast ? [x[0]] + output + [w[0]] : [x[0], w[0]] + output)
         if context.has(3), let residual = try context.shape(3).concrete(), let expected = try shape.concrete(), residual != expected {
             throw ApusError(.shapeMismatch, "the residual has shape \(residual), the convolution has shape \(expected)")
         }
@@ -85,7 +88,7 @@ struct ConvOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         if try context.type(0) == .float64 { return try prepareGeneric(Double.self, context) }
-        return try context.throughFloat32(isFused ? prepareLast : prepareFirst)
+        return try context.throughFloat32(isLast ? prepareLast : prepareFirst)
     }
 
     private func convolution(_ context: PrepareContext, spatial: [Int], channels: Int, scale: Int?) throws -> FloatConvolution {
@@ -112,13 +115,14 @@ struct ConvOperator: Operator {
     /// Channels first: transposed on the way in and out.
     private func prepareFirst(_ context: PrepareContext) throws -> any PreparedNode {
         let x = try context.shape(0), y = try context.outputShape(0)
-        let convolution = try convolution(context, spatial: Array(x.dimensions[2...]), channels: x[1], scale: nil)
-        let hasBias = context.has(2)
+        let convolution = try convolution(context, spatial: Array(x.dimensions[2...]), channels: x[1], scale: context.has(4) ? 4 : nil)
+        let hasBias = context.has(2), hasResidual = context.has(3)
         return try channelsFirstNode(convolution.kernelName, x: x, y: y, workspace: convolution.workspaceByteCount) {
             io, input, output, workspace in
             convolution.run(
-                input: input, weights: io.input(1, as: Float.self), bias: hasBias ? io.input(2, as: Float.self) : nil, residual: nil,
-                output: output, workspace: workspace, pool: io.pool)
+                input: input, weights: io.input(1, as: Float.self), bias: hasBias ? io.input(2, as: Float.self) : nil,
+                residual: hasResidual ? channelsLastResidual(io, 3, shape: y, output) : nil, output: output, workspace: workspace,
+                pool: io.pool)
         }
     }
 

@@ -17,10 +17,12 @@ struct ConvTransposeOperator: Operator {
     let outputShape: [Int]?
     let group: Int
     let isFused: Bool
+    let isLast: Bool
     let activation: FusedActivation
 
     init(_ node: NodeReader) throws {
         isFused = node.domain == "apus"
+        isLast = isFused ? try !node.bool("channels_first", default: false) : false
         window = try WindowAttributes(node)
         outputPadding = try node.optionalInts("output_padding")
         outputShape = try node.optionalInts("output_shape")
@@ -77,8 +79,8 @@ struct ConvTransposeOperator: Operator {
         guard x.count == w.count else {
             throw ApusError(.shapeMismatch, "X \(PartialShape(x)) has rank \(x.count), W \(PartialShape(w)) has rank \(w.count)")
         }
-        let channels = isFused ? x[x.count - 1] : x[1]
-        let spatial = Array(isFused ? x[1..<(x.count - 1)] : x[2...])
+        let channels = isLast ? x[x.count - 1] : x[1]
+        let spatial = Array(isLast ? x[1..<(x.count - 1)] : x[2...])
         if let c = channels.known, let own = w[0].known, own != c || c % group != 0 {
             throw ApusError(
                 .shapeMismatch, "X \(PartialShape(x)) has \(c) channels, W \(PartialShape(w)) takes \(own) in \(group) groups")
@@ -121,7 +123,7 @@ struct ConvTransposeOperator: Operator {
                 output.append(.unknown)
             }
         }
-        let shape = PartialShape(isFused ? [x[0]] + output + [m] : [x[0], m] + output)
+        let shape = PartialShape(isLast ? [x[0]] + output + [m] : [x[0], m] + output)
         if context.has(3), let residual = try context.shape(3).concrete(), let expected = try shape.concrete(), residual != expected {
             throw ApusError(.shapeMismatch, "the residual has shape \(residual), the convolution has shape \(expected)")
         }
@@ -142,7 +144,7 @@ struct ConvTransposeOperator: Operator {
 
     private func axes(_ context: PrepareContext) throws -> [TransposedAxis] {
         let x = try context.shape(0), w = try context.shape(1)
-        return try (2..<w.rank).map { try axis($0 - 2, x[isFused ? $0 - 1 : $0], w[$0], axes: w.rank - 2) }
+        return try (2..<w.rank).map { try axis($0 - 2, x[isLast ? $0 - 1 : $0], w[$0], axes: w.rank - 2) }
     }
 
     private func prepareFloat32(_ context: PrepareContext) throws -> any PreparedNode {
@@ -160,9 +162,10 @@ struct ConvTransposeOperator: Operator {
         ) {
             convolution.run(
                 input: input, weights: io.input(1, as: Float.self), bias: hasBias ? io.input(2, as: Float.self) : nil,
-                residual: hasResidual ? io.input(3, as: Float.self) : nil, output: output, workspace: workspace, pool: io.pool)
+                residual: hasResidual ? isLast ? io.input(3, as: Float.self) : channelsLastResidual(io, 3, shape: y, output) : nil,
+                output: output, workspace: workspace, pool: io.pool)
         }
-        if !isFused {
+        if !isLast {
             return try channelsFirstNode(convolution.kernelName, x: x, y: y, workspace: convolution.workspaceByteCount, run)
         }
         return PreparedKernel(convolution.kernelName, workspace: convolution.workspaceByteCount) { io in

@@ -6,17 +6,29 @@ import CApusKernels
 /// by those of X, and with the running statistics updated as further outputs.
 ///
 /// Before opset 14 only inference is computed; outputs beyond Y then repeat the given statistics. `spatial` 0 (before opset 9)
-/// has statistics for every element of an image.
+/// has statistics for every element of an image. `apus.BatchNormalization`, which the optimiser makes, is the same with
+/// channels last, for inference.
 struct BatchNormalizationOperator: Operator {
-    static let schemas = [Schema("BatchNormalization", since: [1, 6, 7, 9, 14, 15], inputs: 5...5, outputs: 1...5)]
+    static let schemas = [
+        Schema("BatchNormalization", since: [1, 6, 7, 9, 14, 15], inputs: 5...5, outputs: 1...5),
+        Schema("BatchNormalization", domain: "apus", since: [1], inputs: 5...5),
+    ]
 
     private let epsilon: Float
     private let momentum: Float
     private let isTraining: Bool
     private let isSpatial: Bool
+    private let isLast: Bool
 
     init(_ node: NodeReader) throws {
         epsilon = try node.float("epsilon", default: 1e-5)
+        isLast = node.domain == "apus"
+        if isLast {
+            momentum = 0
+            isTraining = false
+            isSpatial = true
+            return
+        }
         momentum = try node.float("momentum", default: 0.9)
         isTraining = node.opset >= 14 ? try node.bool("training_mode", default: false) : false
         isSpatial = node.opset < 9 ? try node.bool("spatial", default: true) : true
@@ -39,7 +51,7 @@ struct BatchNormalizationOperator: Operator {
             }
             let found = try context.shape(index)
             guard let x else { continue }
-            let expected = isSpatial ? [x.count > 1 ? x[1] : .known(1)] : Array(x.dropFirst())
+            let expected = isSpatial ? [x.count > 1 ? x[isLast ? x.count - 1 : 1] : .known(1)] : Array(x.dropFirst())
             guard let own = found.dimensions else { continue }
             if !isSpatial, own.count == 1, let count = own[0].known,
                 let all = try PartialShape(expected).concrete()?.count, count == all { continue }
@@ -62,6 +74,8 @@ struct BatchNormalizationOperator: Operator {
     private func sizes(_ context: PrepareContext) throws -> (batch: Int, channels: Int, pixels: Int) {
         let x = try context.shape(0)
         if x.rank == 1 { return (x[0], 1, 1) }
+        // With channels last, a pixel is an image of its own.
+        if isLast { return (x.count(0..<(x.rank - 1)), x[x.rank - 1], 1) }
         return isSpatial ? (x[0], x[1], x.count(2...)) : (x[0], x.count(1...), 1)
     }
 
