@@ -14,30 +14,32 @@ EXPORTS   := build/apus.exports
 FLAGS     := -c release -Xcc -fvisibility=hidden -Xswiftc -static-stdlib $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test build demo test test-swift sanitize install uninstall models clean
+.PHONY: help deps deps-test library build demo test test-swift sanitize install uninstall models clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install the system packages that the build needs, where missing
-	@Scripts/install-deps.sh build
+	@.ci/install-deps.sh build
 
 deps-test:
-	@Scripts/install-deps.sh test
+	@.ci/install-deps.sh test
 
-$(EXPORTS): include/apus.h Scripts/exported-names.py
+$(EXPORTS): include/apus.h bindings/c/exported-names.py
 	@mkdir -p build
-	@python3 Scripts/exported-names.py --version-script > $@.tmp && mv $@.tmp $@
+	@python3 bindings/c/exported-names.py --version-script > $@.tmp && mv $@.tmp $@
 
-build: deps $(EXPORTS) ## The release library and command line
+library: deps $(EXPORTS) ## The release library alone
 	$(SWIFT) build $(FLAGS) --product apus -Xlinker --version-script=$(CURDIR)/$(EXPORTS)
+
+build: library ## The release library and command line
 	$(SWIFT) build $(FLAGS) --product apus-cli
 
 demo: build ## Classify a picture of a digit with three networks
 	@APUS=$(CURDIR)/$(CLI) Examples/demo.sh
 
 test: deps-test build ## Everything: Swift, kernels, C, C++, Python, command line
-	@python3 Scripts/run-tests.py --library $(LIBRARY) --cli $(CLI) --python .venv/bin/python
+	@python3 .ci/run-tests.py --library $(LIBRARY) --cli $(CLI) --python .venv/bin/python
 
 test-swift: deps ## The Swift tests alone; ONLY=NAME for some of them
 	$(SWIFT) build --build-tests
@@ -53,7 +55,7 @@ install: build ## Library, header, pkg-config file and command line under PREFIX
 	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/libapus.so
 	strip --strip-unneeded $(DESTDIR)$(PREFIX)/lib/libapus.so
 	install -m 644 include/apus.h $(DESTDIR)$(PREFIX)/include/apus.h
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e "s|@VERSION@|$$(python3 Scripts/exported-names.py --version)|" Scripts/apus.pc.in \
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e "s|@VERSION@|$$(python3 bindings/c/exported-names.py --version)|" bindings/c/apus.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/apus.pc
 
 uninstall: ## Remove what install put there

@@ -142,8 +142,7 @@ def test_help(command):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_inspect(network):
-    import onnx
-
+    onnx = pytest.importorskip("onnx")
     graph = onnx.load(model(network)).graph
     report = json.loads(apus("inspect", model(network), "--json"))
     assert report["nodes"] == len(graph.node)

@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 
-HEADER = pathlib.Path(__file__).resolve().parent.parent / "include" / "apus.h"
+HEADER = pathlib.Path(__file__).resolve().parents[2] / "include" / "apus.h"
 
 
 def main():

@@ -4,19 +4,20 @@
 The last line printed is `N passed, N failed` (and `, N skipped` where there were any). A suite that crashes, hangs,
 reports no count or fails to build is at least one failure: no result is ever taken for a good one.
 
-  Scripts/run-tests.py --library .build/release/libapus.so --cli .build/release/apus-cli [--only NAME,...]
+  .ci/run-tests.py --library .build/release/libapus.so --cli .build/release/apus-cli [--only NAME,...]
 
 Suites, by name:
   swift     every Swift test, kernels included (builds them first), and the Swift example
-  header    include/apus.h alone as C11 and C++17; the library's exported symbols against it
+  header    include/apus.h alone as C11 and C++17; the library's exported symbols against it; what it needs; its size
   programs  the C and C++ programs of Examples and Tests/ABI: built without a warning, run, exit status judged
-  python    pytest over bindings/python and Tests/CLI, and the Python example
+  python    pytest over bindings/python, Tests/CLI and Tests/Install, and the Python example
 """
 
 import argparse
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,6 +28,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "tests"
 # The exit status by which a program says that it cannot run here (as in automake and many other harnesses).
 SKIPPED = 77
+# What libapus.so may need at run time, directly or not; and how large it may be without symbols, in bytes.
+NEEDED = {"libonnx_proto.so", "libprotobuf.so", "libz.so", "libstdc++.so", "libgcc_s.so", "libm.so", "libc.so"}
+LARGEST = 12 * 1000 * 1000
 
 
 class Tally:
@@ -99,12 +103,15 @@ def swift(arguments):
     if run(["swift", "build", "--build-tests"], 1500, lambda line: re.search(r"error|warning|Compiling|Build", line)):
         return Tally(failed=1)
     tally = Tally()
+    # Some tests ask onnxruntime.
+    python = shutil.which(arguments.python) or arguments.python
     result = OUT / "swift.xml"
     actual = OUT / "swift-swift-testing.xml"
     actual.unlink(missing_ok=True)
     # One line per test would bury the failures.
     status = run(["swift", "test", "--skip-build", "--xunit-output", result], 1200,
-                 lambda line: "✘" in line or "Test run with" in line or "skipped" in line or "error:" in line)
+                 lambda line: "✘" in line or "Test run with" in line or "skipped" in line or "error:" in line,
+                 APUS_PYTHON=str(pathlib.Path(python).absolute()))
     tally += junit(actual, status)
     status = run([".build/debug/ClassifyDigit"], 120)
     tally += Tally(passed=1) if status == 0 else Tally(failed=1)
@@ -117,8 +124,20 @@ def exported(library):
     return {line.split()[-1] for line in listing.splitlines() if line.split()[-2] != "A"}
 
 
+def needed(library):
+    """The libraries that a shared library needs, directly or not, without their versions; not the loader's own parts."""
+    listing = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[0] for line in listing.splitlines() if line.strip()}
+    return {re.sub(r"\.so\b.*", ".so", name) for name in names if not name.startswith(("linux-vdso", "/"))}
+
+
 def header(arguments):
     tally = Tally()
+
+    def judge(what, good):
+        print(what if good else f"✘ {what}", flush=True)
+        return Tally(passed=1) if good else Tally(failed=1)
+
     unit = OUT / "header.c"
     unit.write_text('#include "apus.h"\n')
     for language, standard in (("c", "c11"), ("c++", "c++17")):
@@ -126,12 +145,17 @@ def header(arguments):
                       "-Iinclude", "-fsyntax-only", unit], 60)
         tally += Tally(passed=1) if status == 0 else Tally(failed=1)
     declared = set(subprocess.run(
-        [sys.executable, ROOT / "Scripts" / "exported-names.py"], capture_output=True, text=True, check=True).stdout.split())
+        [sys.executable, ROOT / "bindings" / "c" / "exported-names.py"], capture_output=True, text=True, check=True).stdout.split())
     symbols = exported(arguments.library)
     for name in sorted(declared ^ symbols):
         print(f"{name}: " + ("declared in apus.h but not exported" if name in declared else "exported but not declared"))
-    tally += Tally(passed=1) if declared == symbols and declared else Tally(failed=1)
-    print(f"header and {len(symbols)} exported symbols: {tally}", flush=True)
+    tally += judge(f"apus.h declares {len(declared)} functions, the library exports {len(symbols)}", declared == symbols and declared)
+    libraries = needed(arguments.library)
+    tally += judge(f"the library needs {', '.join(sorted(libraries))}", libraries == NEEDED)
+    stripped = OUT / "libapus-stripped.so"
+    subprocess.run(["strip", "--strip-unneeded", "-o", stripped, arguments.library], check=True)
+    size = stripped.stat().st_size
+    tally += judge(f"the library without symbols has {size:,} bytes of at most {LARGEST:,}", size <= LARGEST)
     return tally
 
 
@@ -158,7 +182,7 @@ def programs(arguments):
 def python(arguments):
     result = OUT / "pytest.xml"
     result.unlink(missing_ok=True)
-    folders = [folder for folder in ("bindings/python/tests", "Tests/CLI") if (ROOT / folder).is_dir()]
+    folders = [folder for folder in ("bindings/python/tests", "Tests/CLI", "Tests/Install") if (ROOT / folder).is_dir()]
     if not folders:
         print("no Python tests found")
         return Tally(failed=1)
