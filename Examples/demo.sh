@@ -1,11 +1,14 @@
 #!/bin/sh
-# Classifies a picture of a digit with three networks: what `make demo` shows. APUS is the program to run.
+# Classifies a picture of a digit with three networks and a quantised one: what `make demo` shows. APUS is the program to run.
 #
 #   Examples/demo.sh [PICTURE.png]
 set -eu
 if [ $# -gt 0 ]; then picture=$(realpath "$1"); else picture=images/digit_7_64.png; fi
-cd "$(dirname "$0")"
 apus=${APUS:-apus}
+case $apus in
+    */*) apus=$(realpath "$apus") ;;
+esac
+cd "$(dirname "$0")"
 
 classify() {
     echo "$2 says:"
@@ -22,6 +25,6 @@ echo
 classify lstm "An LSTM that reads it row by row"
 classify transformer "A transformer for which each row is a token"
 classify cnn_int8 "The convolutional network in 8-bit integers"
-echo "Another digit:               Examples/demo.sh Examples/images/digit_4.png (with APUS=.build/release/apus-cli)"
+echo "Another digit:               APUS=.build/release/apus-cli Examples/demo.sh Examples/images/digit_4.png"
 echo "What a model is made of:     .build/release/apus-cli inspect Examples/models/digits_cnn.onnx"
 echo "How fast it is:              .build/release/apus-cli bench Examples/models/digits_cnn.onnx"
