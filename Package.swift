@@ -15,14 +15,15 @@ let package = Package(
         // The public C header, importable from Swift.
         .systemLibrary(name: "CApus", path: "include"),
 
-        // Leaf SIMD kernels and the thin importer: the two parts that are not Swift.
+        // Leaf SIMD kernels, the thin importer, and a closure's call from another thread: the parts that are not Swift.
         .target(name: "CApusKernels"),
+        .target(name: "CApusClosure"),
         .target(
             name: "CApusONNX",
             cxxSettings: [.define("ONNX_ML", to: "1"), .define("ONNX_NAMESPACE", to: "onnx")],
             linkerSettings: [.linkedLibrary("onnx_proto"), .linkedLibrary("protobuf")]),
 
-        .target(name: "ApusCore", dependencies: ["CApusKernels"]),
+        .target(name: "ApusCore", dependencies: ["CApusClosure", "CApusKernels"]),
         .target(name: "ApusGraph", dependencies: ["ApusCore"]),
         .target(name: "ApusONNX", dependencies: ["ApusGraph", "CApusONNX"]),
         .target(name: "ApusOperators", dependencies: ["ApusGraph", "CApusKernels"]),

@@ -10,14 +10,14 @@ package final class Storage: @unchecked Sendable {
     /// Differs between any two storages of the process's life: the identity of the contents for caches.
     package let identifier: UInt64
     private let onRelease: () -> Void
-    private let onDropPages: (() -> Void)?
+    private let onDropPages: ((Range<Int>) -> Void)?
 
     /// What kernels may assume of any buffer that Apus allocates.
     package static let alignment = 64
 
     private init(
         base: UnsafeMutableRawPointer, byteCount: Int, isOwned: Bool, onRelease: @escaping () -> Void,
-        onDropPages: (() -> Void)? = nil
+        onDropPages: ((Range<Int>) -> Void)? = nil
     ) {
         self.isOwned = isOwned
         self.base = base
@@ -47,17 +47,19 @@ package final class Storage: @unchecked Sendable {
 
     /// Memory of someone else, kept alive by `owner` (or by contract, where nil). `onRelease` runs with the last reference.
     ///
-    /// `onDropPages` may give the memory's pages back to the system; they must reappear unchanged when read again
+    /// `onDropPages` may give the pages of some of the bytes back to the system; they must reappear unchanged when read again
     /// (a file map).
     package static func borrow(
         _ base: UnsafeRawPointer, byteCount: Int, owner: AnyObject? = nil,
-        onRelease: @escaping () -> Void = {}, onDropPages: (() -> Void)? = nil
+        onRelease: @escaping () -> Void = {}, onDropPages: ((Range<Int>) -> Void)? = nil
     ) -> Storage {
         Storage(
             base: UnsafeMutableRawPointer(mutating: base), byteCount: byteCount, isOwned: false,
             onRelease: { withExtendedLifetime(owner) { onRelease() } }, onDropPages: onDropPages)
     }
 
-    /// Tells that the contents have been packed elsewhere and are not needed soon.
-    package func dropPages() { onDropPages?() }
+    /// Tells that the contents, or the bytes in `range`, have been packed elsewhere and are not needed soon.
+    package func dropPages(_ range: Range<Int>? = nil) {
+        onDropPages?((range ?? 0..<byteCount).clamped(to: 0..<byteCount))
+    }
 }

@@ -1,5 +1,10 @@
+import CApusClosure
 import Glibc
 import Synchronization
+
+/// The code and context of a closure that the caller keeps alive: see `apus_closure_open`.
+@_silgen_name("apus_closure_open")
+private func openClosure(_ body: (Int) -> Void, _ closure: UnsafeMutablePointer<apus_closure>)
 
 /// Threads that share the work of one kernel at a time.
 ///
@@ -19,14 +24,12 @@ package final class ThreadPool: @unchecked Sendable {
         var generation: UInt64 = 0
         var stopping = false
         var running = 0
-        var body: UnsafeRawPointer?
+        /// Lives on the stack of the caller, who waits.
+        var body: UnsafePointer<apus_closure>?
         var count = 0
         let next = Atomic<Int>(0)
         let busy = Atomic<Bool>(false)
     }
-
-    /// A closure on the caller's stack; only reached while the caller waits.
-    private typealias Body = (Int) -> Void
 
     /// `size` threads in all, the caller's included; nil: as many as this process may use at once.
     ///
@@ -62,6 +65,7 @@ package final class ThreadPool: @unchecked Sendable {
     /// Calls `body` once for each of 0 ..< count, on any thread and in any order, and returns when all calls have ended.
     ///
     /// The number of threads must not change a result: let `count` and what each index does depend on shapes only.
+    /// Allocates nothing.
     package func parallel(_ count: Int, _ body: (Int) -> Void) {
         guard count > 1, size > 1,
             shared.pointee.busy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
@@ -69,15 +73,14 @@ package final class ThreadPool: @unchecked Sendable {
             for index in 0..<max(0, count) { body(index) }
             return
         }
-        withoutActuallyEscaping(body) { escapable in
-            withUnsafePointer(to: escapable) { pointer in
-                run(count, UnsafeRawPointer(pointer))
-            }
-        }
+        // withoutActuallyEscaping() would allocate a context for each call.
+        var closure = apus_closure()
+        openClosure(body, &closure)
+        withUnsafePointer(to: closure) { run(count, $0) }
         shared.pointee.busy.store(false, ordering: .releasing)
     }
 
-    private func run(_ count: Int, _ body: UnsafeRawPointer) {
+    private func run(_ count: Int, _ body: UnsafePointer<apus_closure>) {
         pthread_mutex_lock(&shared.pointee.mutex)
         shared.pointee.body = body
         shared.pointee.count = count
@@ -95,12 +98,11 @@ package final class ThreadPool: @unchecked Sendable {
         pthread_mutex_unlock(&shared.pointee.mutex)
     }
 
-    private static func takeChunks(_ shared: UnsafeMutablePointer<Shared>, _ body: UnsafeRawPointer, _ count: Int) {
-        let call = body.assumingMemoryBound(to: Body.self)
+    private static func takeChunks(_ shared: UnsafeMutablePointer<Shared>, _ body: UnsafePointer<apus_closure>, _ count: Int) {
         while true {
             let index = shared.pointee.next.add(1, ordering: .relaxed).oldValue
             if index >= count { return }
-            call.pointee(index)
+            apus_closure_call(body, index)
         }
     }
 

@@ -1,11 +1,12 @@
 /// Anything that flows along an edge of the graph.
-public indirect enum Value: Sendable {
+public enum Value: Sendable {
+    // Stored in place: making a value of a tensor allocates nothing.
     case tensor(Tensor)
     case strings(StringTensor)
     case sequence(SequenceValue)
-    case map(MapValue)
-    case optional(OptionalValue)
-    case sparse(SparseTensor)
+    indirect case map(MapValue)
+    indirect case optional(OptionalValue)
+    indirect case sparse(SparseTensor)
 }
 
 /// A tensor of strings, row-major.

@@ -20,7 +20,9 @@ struct DataRegion {
         guard let mapping else { return .borrow(base, byteCount: bytes.count, owner: owner) }
         let bytes = UncheckedBytes(bytes: bytes)
         return .borrow(
-            base, byteCount: bytes.bytes.count, owner: mapping, onDropPages: { mapping.dropPages(bytes.bytes) })
+            base, byteCount: bytes.bytes.count, owner: mapping, onDropPages: { range in
+                mapping.dropPages(UnsafeRawBufferPointer(rebasing: bytes.bytes[range]))
+            })
     }
 
     /// Lets a closure carry the pointer: it lives as long as the mapping that the closure holds, too.

@@ -24,8 +24,13 @@ package final class CompiledGraph: @unchecked Sendable {
 
     private let plans = Mutex<[CachedPlan]>([])
     private let idleContexts = Mutex<[ExecutionContext]>([])
-    /// A plan holds no weights, but its indirection tables and steps count: more than these are not kept.
+    /// A plan holds no weights, but its indirection tables and steps count: more plans, or more steps of all plans together, are
+    /// not kept (one plan always is).
     package static let mostPlans = 128
+    private static let mostPlannedSteps = 1 << 14
+    private let allNodes: [Int]
+    /// What is known of each value before anything runs, inputs and captures apart.
+    let initialInfos: [ValueInfo?]
 
     /// `graph` must be verified and sorted; it must not change afterwards.
     package init(_ graph: Graph, environment: RuntimeEnvironment) throws {
@@ -48,7 +53,16 @@ package final class CompiledGraph: @unchecked Sendable {
         for id in graph.inputs { isStaticValue[id.index] = true }
         for capture in graph.captures { isStaticValue[capture.inner.index] = true }
         self.isStaticValue = isStaticValue
+        var infos = [ValueInfo?](repeating: nil, count: graph.values.count)
+        for (id, value) in graph.initializers {
+            infos[id.index] = ValueInfo(constant: value)
+            if case .tensor(let tensor) = value { environment.packed.keepForms(of: tensor) }
+        }
+        initialInfos = infos
+        allNodes = Array(graph.nodes.indices)
     }
+
+    func isInitializer(_ value: Int) -> Bool { initialInfos[value] != nil }
 
     /// Whether a value is made by a node (and may be released after its last use).
     func isDynamic(_ value: Int) -> Bool { !isStaticValue[value] }
@@ -56,6 +70,9 @@ package final class CompiledGraph: @unchecked Sendable {
     func operatorHasSubgraphs(_ node: Int) -> Bool { !subgraphs[node].isEmpty }
 
     // MARK: Plans
+
+    /// Plans that are kept now.
+    var planCount: Int { plans.withLock { $0.count } }
 
     func plan(_ inputs: UnsafeBufferPointer<Value>, _ captures: [CaptureBinding]) throws -> Segment {
         try plans.withLock { plans in
@@ -71,18 +88,19 @@ package final class CompiledGraph: @unchecked Sendable {
             }
             let given = inputs.map { ValueInfo($0.type) }
             let infos = initialInfos(inputs: given, captures: captures.map { $0.entry.info })
-            let first = try SegmentBuilder.build(self, infos: infos, nodes: Array(graph.nodes.indices))
+            let first = try SegmentBuilder.build(self, infos: infos, nodes: allNodes, like: plans.last?.first)
             let signature = try given.map { try SignatureEntry($0) } + captures.map(\.entry)
-            if plans.count >= CompiledGraph.mostPlans { plans.removeLast() }
+            let most = min(CompiledGraph.mostPlans, max(1, CompiledGraph.mostPlannedSteps / max(1, first.steps.count)))
+            if plans.count >= most { plans.removeLast(plans.count - most + 1) }
             plans.append(CachedPlan(signature: signature, first: first))
             return first
         }
     }
 
-    /// The types of a subgraph's outputs when the enclosing graph's values are `outer`.
-    func inferSubgraph(_ subgraph: Graph, inputs: [ValueInfo], outer: [ValueInfo?]) throws -> [ValueInfo] {
+    /// The types of a subgraph's outputs when the values that it captures are `captured`, by their identity outside.
+    func inferSubgraph(_ subgraph: Graph, inputs: [ValueInfo], captured: [ValueID: ValueInfo?]) throws -> [ValueInfo] {
         let infos = try GraphInference(subgraph, evaluator: evaluator).run(
-            inputs: inputs, captures: subgraph.captures.map { outer[$0.outer.index] })
+            inputs: inputs, captures: subgraph.captures.map { captured[$0.outer] ?? nil })
         return subgraph.outputs.map { output in
             infos[output.index] ?? ValueInfo(subgraph.values[output.index].type ?? .tensor(.float32, .unknown))
         }

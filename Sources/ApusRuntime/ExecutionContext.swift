@@ -5,7 +5,8 @@ import ApusOperators
 /// The memory of one run at a time: a frame, an arena for each segment in progress, and a workspace. One thread uses it
 /// at a time: `CompiledGraph` hands it out.
 final class ExecutionContext: @unchecked Sendable {
-    private let compiled: CompiledGraph
+    /// It keeps its contexts, and lives while one of them runs.
+    private unowned let compiled: CompiledGraph
     private let frame: Frame
     private var arenas: [Storage?] = []
     private var workspace: Storage?
@@ -57,8 +58,8 @@ final class ExecutionContext: @unchecked Sendable {
                 }
                 for value in step.releases { frame.values[value] = nil }
             }
-            let next = try segment.successor(in: frame) { [compiled, segment] infos in
-                try SegmentBuilder.build(compiled, infos: infos, nodes: segment.remaining)
+            let next = try segment.successor(in: frame) { [compiled, segment] infos, model in
+                try SegmentBuilder.build(compiled, infos: infos, nodes: segment.remaining, like: model)
             }
             guard let next else { break }
             segment = next

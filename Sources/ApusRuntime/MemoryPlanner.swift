@@ -64,8 +64,7 @@ package enum MemoryPlanner {
                 free(&gaps, offsets[byEnd[ended]], sizes[byEnd[ended]])
                 ended += 1
             }
-            let fitting = gaps.indices.filter { gaps[$0].size >= sizes[index] }.min { gaps[$0].size < gaps[$1].size }
-            if let fitting {
+            if let fitting = bestFit(gaps, sizes[index]) {
                 offsets[index] = gaps[fitting].offset
                 gaps[fitting] = (gaps[fitting].offset + sizes[index], gaps[fitting].size - sizes[index])
                 if gaps[fitting].size == 0 { gaps.remove(at: fitting) }
@@ -81,8 +80,23 @@ package enum MemoryPlanner {
         return Layout(offsets: offsets, byteCount: total)
     }
 
+    /// The smallest gap that holds `size`.
+    private static func bestFit(_ gaps: [(offset: Int, size: Int)], _ size: Int) -> Int? {
+        var best: Int?
+        for index in gaps.indices where gaps[index].size >= size {
+            if gaps[index].size == size { return index }
+            if best.map({ gaps[index].size < gaps[$0].size }) ?? true { best = index }
+        }
+        return best
+    }
+
     private static func free(_ gaps: inout [(offset: Int, size: Int)], _ offset: Int, _ size: Int) {
-        let position = gaps.firstIndex { $0.offset > offset } ?? gaps.count
+        // The first gap behind it.
+        var position = 0, end = gaps.count
+        while position < end {
+            let middle = (position + end) / 2
+            if gaps[middle].offset > offset { end = middle } else { position = middle + 1 }
+        }
         gaps.insert((offset, size), at: position)
         if position + 1 < gaps.count, offset + size == gaps[position + 1].offset {
             gaps[position].size += gaps[position + 1].size

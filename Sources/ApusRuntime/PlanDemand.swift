@@ -29,8 +29,7 @@ extension CompiledGraph {
 
     /// What is known of each value before anything runs.
     func initialInfos(inputs: [ValueInfo], captures: [ValueInfo?]) -> [ValueInfo?] {
-        var infos = [ValueInfo?](repeating: nil, count: graph.values.count)
-        for (id, value) in graph.initializers { infos[id.index] = ValueInfo(constant: value) }
+        var infos = initialInfos
         for (id, info) in zip(graph.inputs, inputs) { infos[id.index] = info }
         for (capture, info) in zip(graph.captures, captures) { infos[capture.inner.index] = info }
         return infos

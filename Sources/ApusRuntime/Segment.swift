@@ -3,13 +3,26 @@ import ApusGraph
 import ApusOperators
 import Synchronization
 
+/// A node prepared for shapes, wherever its values lie: plans for other shapes that do not reach it share it.
+final class PreparedStep: @unchecked Sendable {
+    let node: Int
+    let prepared: any PreparedNode
+    let layout: StepLayout
+
+    init(node: Int, prepared: any PreparedNode, layout: StepLayout) {
+        self.node = node
+        self.prepared = prepared
+        self.layout = layout
+    }
+}
+
 /// Part of a plan: the prepared steps between two points where shapes depend on data.
 ///
 /// A graph whose shapes all follow from its inputs is one segment. Where a step makes a value of a shape that only the
 /// run can tell, the segment ends with it, and the next one is planned (once for each shape, cached) when the shape is
 /// known. A segment belongs to many runs at a time and changes only in its cache of successors.
 package final class Segment: @unchecked Sendable {
-    /// One prepared node.
+    /// A prepared node in its place among the others.
     final class Step: @unchecked Sendable {
         let node: Int
         let layout: StepLayout
@@ -17,12 +30,21 @@ package final class Segment: @unchecked Sendable {
         /// Values without a planned place that nobody reads after this step.
         let releases: [Int]
 
-        init(node: Int, layout: StepLayout, prepared: any PreparedNode, releases: [Int]) {
-            self.node = node
-            self.layout = layout
-            self.prepared = prepared
+        init(_ step: PreparedStep, releases: [Int]) {
+            node = step.node
+            layout = step.layout
+            prepared = step.prepared
             self.releases = releases
         }
+    }
+
+    /// What planning made of a node.
+    enum Outcome {
+        /// All results are constants.
+        case constants
+        case step(PreparedStep)
+        /// It needs what only the run tells.
+        case waits
     }
 
     let steps: [Step]
@@ -41,6 +63,9 @@ package final class Segment: @unchecked Sendable {
     let pending: [Int]
     /// What is known of each value when this segment has run; nil: nothing yet.
     let infos: [ValueInfo?]
+    /// The nodes that this was planned from, and what became of each.
+    let nodes: [Int]
+    let outcomes: [Outcome]
     /// Nodes that are left for the segments that follow.
     let remaining: [Int]
 
@@ -56,7 +81,7 @@ package final class Segment: @unchecked Sendable {
         steps: [Step], arenaByteCount: Int, workspaceByteCount: Int, placements: [(value: Int, offset: Int)],
         aliases: [(value: Int, source: Int)], constants: [(value: Int, content: Value)],
         directOutputs: [(output: Int, values: [Int], type: ElementType, shape: Shape)], pending: [Int], infos: [ValueInfo?],
-        remaining: [Int]
+        nodes: [Int], outcomes: [Outcome], remaining: [Int]
     ) {
         self.steps = steps
         self.arenaByteCount = arenaByteCount
@@ -67,11 +92,14 @@ package final class Segment: @unchecked Sendable {
         self.directOutputs = directOutputs
         self.pending = pending
         self.infos = infos
+        self.nodes = nodes
+        self.outcomes = outcomes
         self.remaining = remaining
     }
 
-    /// The segment that follows for the pending values as they are in `frame`; planned by `make` where it is new.
-    func successor(in frame: Frame, make: ([ValueInfo?]) throws -> Segment) throws -> Segment? {
+    /// The segment that follows for the pending values as they are in `frame`; planned by `make`, like the given one, where it
+    /// is new.
+    func successor(in frame: Frame, make: ([ValueInfo?], Segment?) throws -> Segment) throws -> Segment? {
         if remaining.isEmpty { return nil }
         return try successors.withLock { successors in
             let found = successors.firstIndex { successor in
@@ -91,7 +119,7 @@ package final class Segment: @unchecked Sendable {
                 }
                 infos[index] = ValueInfo(value.type)
             }
-            let segment = try make(infos)
+            let segment = try make(infos, successors.last?.segment)
             let signature = try pending.map { try SignatureEntry(infos[$0] ?? ValueInfo(.tensor(.float32, .unknown))) }
             if successors.count == Segment.mostSuccessors { successors.removeLast() }
             successors.append(Successor(signature: signature, segment: segment))

@@ -1,46 +1,89 @@
 import ApusCore
 import ApusGraph
 import ApusOperators
+import Glibc
 
 /// Plans one segment: which nodes can run with the shapes known so far, how, and where their results lie.
+///
+/// A segment that was planned before, for other shapes, may serve as a model: what the difference does not reach is taken
+/// from it, so that planning for a shape costs as much as the shape changes.
 struct SegmentBuilder {
     private let compiled: CompiledGraph
     private var infos: [ValueInfo?]
+    private let nodes: [Int]
+    private let model: Segment?
+    /// By value: whether what is known of it is something else than what the model knew. Only for values that are known.
+    private var differs: [Bool]
+    private var outcomes: [Segment.Outcome] = []
     private var constants: [(value: Int, content: Value)] = []
-    private var scheduled: [Scheduled] = []
+    private var scheduled: [PreparedStep] = []
     private var pending: [Int] = []
     private var remaining: [Int] = []
 
-    /// A node of this segment that needs a step.
-    private struct Scheduled {
-        let node: Int
-        let prepared: any PreparedNode
-        let inputInfos: [ValueInfo?]
-        let outputInfos: [ValueInfo]
-        /// By output: whether its shape is known.
-        let isStatic: [Bool]
-    }
-
     /// `infos`: what is known of all values so far; `nodes`: those that have not run, in topological order.
-    static func build(_ compiled: CompiledGraph, infos: [ValueInfo?], nodes: [Int]) throws -> Segment {
-        var builder = SegmentBuilder(compiled: compiled, infos: infos)
-        for node in nodes { try builder.add(node) }
+    static func build(_ compiled: CompiledGraph, infos: [ValueInfo?], nodes: [Int], like model: Segment? = nil) throws -> Segment {
+        var builder = SegmentBuilder(compiled, infos, nodes, like: model)
+        for (position, node) in nodes.enumerated() { try builder.add(node, at: position) }
         return try builder.finish()
     }
 
-    private init(compiled: CompiledGraph, infos: [ValueInfo?]) {
+    private init(_ compiled: CompiledGraph, _ infos: [ValueInfo?], _ nodes: [Int], like model: Segment?) {
         self.compiled = compiled
         self.infos = infos
+        self.nodes = nodes
+        outcomes.reserveCapacity(nodes.count)
+        if let model, model.nodes == nodes {
+            self.model = model
+            differs = infos.indices.map { value in
+                !compiled.isInitializer(value) && infos[value].map { !$0.isSame(as: model.infos[value]) } ?? false
+            }
+        } else {
+            self.model = nil
+            differs = []
+        }
     }
 
     // MARK: Scheduling
 
-    private mutating func add(_ index: Int) throws {
-        let node = compiled.graph.nodes[index]
-        guard compiled.dependencies[index].allSatisfy({ infos[$0.index] != nil }) else {
+    private mutating func add(_ index: Int, at position: Int) throws {
+        let needed = compiled.dependencies[index]
+        guard needed.allSatisfy({ infos[$0.index] != nil }) else {
+            outcomes.append(.waits)
             return remaining.append(index)
         }
+        let node = compiled.graph.nodes[index]
+        if let model, !needed.contains(where: { differs[$0.index] }), reuse(model, position, node) { return }
         try attributed(to: compiled.graph.displayName(node)) { try addReady(index, node) }
+        guard let model else { return }
+        for output in node.outputs {
+            guard let output, let info = infos[output.index] else { continue }
+            differs[output.index] = !info.isSame(as: model.infos[output.index])
+        }
+    }
+
+    /// Takes over what the model made of a node whose inputs are the same; false where it made nothing of it.
+    private mutating func reuse(_ model: Segment, _ position: Int, _ node: Node) -> Bool {
+        switch model.outcomes[position] {
+        case .waits: return false
+        case .constants:
+            for output in node.outputs {
+                guard let output, let info = model.infos[output.index], let content = info.constant else { continue }
+                infos[output.index] = info
+                constants.append((output.index, content))
+            }
+        case .step(let step):
+            for (slot, output) in node.outputs.enumerated() {
+                guard let output else { continue }
+                if step.layout.isPlanned[slot] {
+                    infos[output.index] = model.infos[output.index]
+                } else {
+                    pending.append(output.index)
+                }
+            }
+            scheduled.append(step)
+        }
+        outcomes.append(model.outcomes[position])
+        return true
     }
 
     private mutating func addReady(_ index: Int, _ node: Node) throws {
@@ -53,8 +96,10 @@ struct SegmentBuilder {
                 index, LateNode(compiled, index, operation), inputs,
                 node.outputs.map { _ in ValueInfo(.tensor(.float32, .unknown)) }, node.outputs.map { _ in false })
         }
-        let context = InferenceContext(inputs: inputs, outputCount: node.outputs.count) { [compiled, infos] graph, inputs in
-            try compiled.inferSubgraph(graph, inputs: inputs, outer: infos)
+        // Captures are gathered only where there are any: a copy of all infos for each node would be quadratic.
+        let captured = Dictionary(node.capturedValues.map { ($0, infos[$0.index]) }, uniquingKeysWith: { first, _ in first })
+        let context = InferenceContext(inputs: inputs, outputCount: node.outputs.count) { [compiled] graph, inputs in
+            try compiled.inferSubgraph(graph, inputs: inputs, captured: captured)
         }
         let outputs = try GraphInference.infer(operation, context, evaluator: compiled.evaluator)
         if outputs.allSatisfy({ $0.constant != nil }), operation.isFoldable {
@@ -63,7 +108,7 @@ struct SegmentBuilder {
                 infos[output.index] = info
                 constants.append((output.index, content))
             }
-            return
+            return outcomes.append(.constants)
         }
         let prepared = try operation.prepare(
             PrepareContext(
@@ -73,9 +118,10 @@ struct SegmentBuilder {
     }
 
     private mutating func schedule(
-        _ node: Int, _ prepared: any PreparedNode, _ inputs: [ValueInfo?], _ outputs: [ValueInfo], _ isStatic: [Bool]
+        _ index: Int, _ prepared: any PreparedNode, _ inputs: [ValueInfo?], _ outputs: [ValueInfo], _ isStatic: [Bool]
     ) {
-        for (position, output) in compiled.graph.nodes[node].outputs.enumerated() {
+        let node = compiled.graph.nodes[index]
+        for (position, output) in node.outputs.enumerated() {
             guard let output else { continue }
             if isStatic[position] {
                 // The step writes this value, so it must not count as a constant from here on.
@@ -85,8 +131,13 @@ struct SegmentBuilder {
                 pending.append(output.index)
             }
         }
-        scheduled.append(
-            Scheduled(node: node, prepared: prepared, inputInfos: inputs, outputInfos: outputs, isStatic: isStatic))
+        let layout = StepLayout(
+            name: compiled.graph.displayName(node), inputs: node.inputs.map { Int32($0?.index ?? -1) },
+            outputs: node.outputs.map { Int32($0?.index ?? -1) }, inputInfos: inputs, outputInfos: outputs, isPlanned: isStatic,
+            runSubgraph: compiled.subgraphRunner(index, infos: infos))
+        let step = PreparedStep(node: index, prepared: prepared, layout: layout)
+        outcomes.append(.step(step))
+        scheduled.append(step)
     }
 
     // MARK: Memory
@@ -95,15 +146,24 @@ struct SegmentBuilder {
     private struct Buffer {
         var byteCount: Int
         var first: Int
+        /// The last step that reads one of the values.
+        var last: Int
         var values: [Int]
         /// Position among the graph's outputs, where the memory is the caller's.
         var output: Int?
+
+        /// Adds a value that is read until step `last`.
+        mutating func hold(_ value: Int, until last: Int) {
+            values.append(value)
+            self.last = max(self.last, last)
+        }
     }
 
     private func finish() throws -> Segment {
         let graph = compiled.graph
         let end = scheduled.count
-        var lastUse: [Int: Int] = [:]
+        /// By value: the step that reads it last; -1: none.
+        var lastUse = [Int](repeating: -1, count: graph.values.count)
         for (position, step) in scheduled.enumerated() {
             for value in compiled.dependencies[step.node] { lastUse[value.index] = position }
         }
@@ -117,15 +177,16 @@ struct SegmentBuilder {
         }
 
         var buffers: [Buffer] = []
-        var bufferOf: [Int: Int] = [:]
+        /// By value: its buffer; -1: none.
+        var bufferOf = [Int](repeating: -1, count: graph.values.count)
         var aliases: [(value: Int, source: Int)] = []
-        var elided = Set<Int>()
+        var isElided = [Bool](repeating: false, count: end)
         for (position, step) in scheduled.enumerated() {
             let node = graph.nodes[step.node]
             let operation = compiled.operators[step.node]
-            for (slot, output) in node.outputs.enumerated() where step.isStatic[slot] {
+            for (slot, output) in node.outputs.enumerated() where step.layout.isPlanned[slot] {
                 guard let output else { continue }
-                let info = step.outputInfos[slot]
+                let info = step.layout.outputInfos[slot]
                 guard let type = info.type.elementType, let shape = try info.concreteShape() else { continue }
                 guard let bytes = type.byteCount(shape.count) else {
                     throw ApusError(.memoryLimit, "\(info.type) has more bytes than memory can hold", node: graph.displayName(node))
@@ -134,17 +195,18 @@ struct SegmentBuilder {
                 if slot == 0, let viewed = operation.viewedInput, node.outputs.count == 1,
                     let source = node.inputs.indices.contains(viewed) ? node.inputs[viewed] : nil
                 {
-                    if let buffer = bufferOf[source.index] {
+                    let buffer = bufferOf[source.index]
+                    if buffer >= 0 {
                         if wanted == nil || (buffers[buffer].output == nil && buffers[buffer].byteCount == bytes) {
                             if let wanted { buffers[buffer].output = wanted }
-                            buffers[buffer].values.append(output.index)
+                            buffers[buffer].hold(output.index, until: lastUse[output.index])
                             bufferOf[output.index] = buffer
-                            elided.insert(position)
+                            isElided[position] = true
                             continue
                         }
                     } else if wanted == nil {
                         aliases.append((output.index, source.index))
-                        elided.insert(position)
+                        isElided[position] = true
                         continue
                     }
                 }
@@ -152,30 +214,33 @@ struct SegmentBuilder {
                     operation, node, slot: slot, at: position, bytes: bytes, wanted: wanted, buffers, bufferOf, lastUse)
                 {
                     if let wanted { buffers[buffer].output = wanted }
-                    buffers[buffer].values.append(output.index)
+                    buffers[buffer].hold(output.index, until: lastUse[output.index])
                     bufferOf[output.index] = buffer
                     continue
                 }
                 bufferOf[output.index] = buffers.count
-                buffers.append(Buffer(byteCount: bytes, first: position, values: [output.index], output: wanted))
+                buffers.append(
+                    Buffer(
+                        byteCount: bytes, first: position, last: max(position, lastUse[output.index]), values: [output.index], output: wanted))
             }
         }
         // What an alias reads must live as long as the alias is read.
         for alias in aliases.reversed() {
-            if let use = lastUse[alias.value] { lastUse[alias.source] = max(lastUse[alias.source] ?? 0, use) }
+            lastUse[alias.source] = max(lastUse[alias.source], lastUse[alias.value])
         }
-        return try layOut(buffers, aliases: aliases, elided: elided, lastUse: lastUse)
+        return try layOut(buffers, aliases: aliases, isElided: isElided, lastUse: lastUse)
     }
 
     /// The buffer of an input that output `slot` may overwrite.
     private func overwritten(
         _ operation: any Operator, _ node: Node, slot: Int, at position: Int, bytes: Int, wanted: Int?, _ buffers: [Buffer],
-        _ bufferOf: [Int: Int], _ lastUse: [Int: Int]
+        _ bufferOf: [Int], _ lastUse: [Int]
     ) -> Int? {
         for pair in operation.overwrites where pair.output == slot && node.inputs.indices.contains(pair.input) {
-            guard let input = node.inputs[pair.input], let buffer = bufferOf[input.index], buffers[buffer].byteCount == bytes,
-                buffers[buffer].output == nil,
-                buffers[buffer].values.allSatisfy({ (lastUse[$0] ?? 0) <= position }),
+            guard let input = node.inputs[pair.input] else { continue }
+            let buffer = bufferOf[input.index]
+            guard buffer >= 0, buffers[buffer].byteCount == bytes, buffers[buffer].output == nil,
+                buffers[buffer].last <= position,
                 // Read through two inputs, an element might be overwritten before it is read again.
                 node.dependencies.filter({ bufferOf[$0.index] == buffer }).count == 1,
                 !node.outputs.contains(where: { $0.map { bufferOf[$0.index] == buffer } ?? false })
@@ -186,15 +251,13 @@ struct SegmentBuilder {
     }
 
     private func layOut(
-        _ buffers: [Buffer], aliases: [(value: Int, source: Int)], elided: Set<Int>, lastUse: [Int: Int]
+        _ buffers: [Buffer], aliases: [(value: Int, source: Int)], isElided: [Bool], lastUse: [Int]
     ) throws -> Segment {
         let graph = compiled.graph
         let inArena = buffers.filter { $0.output == nil }
         let layout = try MemoryPlanner.plan(
             inArena.map { buffer in
-                MemoryPlanner.Buffer(
-                    byteCount: buffer.byteCount, first: buffer.first,
-                    last: max(buffer.first, buffer.values.map { lastUse[$0] ?? 0 }.max() ?? 0))
+                MemoryPlanner.Buffer(byteCount: buffer.byteCount, first: buffer.first, last: buffer.last)
             })
         var placements: [(value: Int, offset: Int)] = []
         for (buffer, offset) in zip(inArena, layout.offsets) {
@@ -207,31 +270,45 @@ struct SegmentBuilder {
             else { continue }
             directOutputs.append((output, buffer.values, type, shape))
         }
-        let keep = Set(graph.outputs.map(\.index))
         var workspace = 0
         var steps: [Segment.Step] = []
-        for (position, step) in scheduled.enumerated() where !elided.contains(position) {
-            let node = graph.nodes[step.node]
+        steps.reserveCapacity(scheduled.count)
+        for (position, step) in scheduled.enumerated() where !isElided[position] {
             workspace = max(workspace, step.prepared.workspaceByteCount)
-            let stepLayout = StepLayout(
-                name: graph.displayName(node), inputs: node.inputs.map { Int32($0?.index ?? -1) },
-                outputs: node.outputs.map { Int32($0?.index ?? -1) }, inputInfos: step.inputInfos, outputInfos: step.outputInfos,
-                isPlanned: step.isStatic, runSubgraph: compiled.subgraphRunner(step.node, infos: infos))
-            let releases = Set(compiled.dependencies[step.node].map(\.index)).filter {
-                lastUse[$0] == position && compiled.isDynamic($0) && !keep.contains($0)
+            // (An output of the graph is needed beyond the last step.)
+            var releases: [Int] = []
+            for value in compiled.dependencies[step.node]
+            where lastUse[value.index] == position && compiled.isDynamic(value.index) && !releases.contains(value.index) {
+                releases.append(value.index)
             }
-            steps.append(Segment.Step(node: step.node, layout: stepLayout, prepared: step.prepared, releases: releases.sorted()))
+            steps.append(Segment.Step(step, releases: releases))
         }
         return Segment(
             steps: steps, arenaByteCount: layout.byteCount, workspaceByteCount: workspace, placements: placements,
             aliases: aliases, constants: constants, directOutputs: directOutputs, pending: pending, infos: infos,
-            remaining: remaining)
+            nodes: nodes, outcomes: outcomes, remaining: remaining)
+    }
+}
+
+extension ValueInfo {
+    /// Whether the same is known, so that the same would be inferred and prepared from it.
+    fileprivate func isSame(as other: ValueInfo?) -> Bool {
+        guard let other, type == other.type, elements == other.elements else { return false }
+        switch (constant, other.constant) {
+        case (nil, nil): return true
+        case (.tensor(let a)?, .tensor(let b)?):
+            if a.storage === b.storage, a.offset == b.offset { return true }
+            // Worth a look for what inference computes: shapes and the like.
+            return a.byteCount == b.byteCount && a.byteCount <= 4096 && memcmp(a.pointer, b.pointer, a.byteCount) == 0
+        default: return false
+        }
     }
 }
 
 /// A node whose preparation waits for contents that the run computes: it infers, prepares and runs in one go.
 private final class LateNode: PreparedNode, @unchecked Sendable {
-    private let compiled: CompiledGraph
+    /// It keeps the plans that this node belongs to.
+    private unowned let compiled: CompiledGraph
     private let node: Int
     private let operation: any Operator
 

@@ -61,7 +61,8 @@ struct ClipOperator: Operator {
             }
             let x = io.input(0), y = io.output(0), fixed = limits
             io.pool.inChunks(bounds.count) { range in
-                let loop: (Int, UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Void = { count, x, y in
+                // A function rather than a closure in a variable, which would be allocated.
+                func loop(_ count: Int, _ x: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>) {
                     withUnsafeBytes(of: fixed) { function(count, x, y, $0.baseAddress?.assumingMemoryBound(to: Float.self)) }
                 }
                 let source = x + range.lowerBound &* size, target = y + range.lowerBound &* size

@@ -96,7 +96,7 @@ final class FloatConvolution: @unchecked Sendable {
         packed = try context.packed(weights, key: key) { tensor, budget in
             let storage = try Storage.allocate(byteCount: byteCount, budget: budget, purpose: "packed convolution weights")
             FloatConvolution.pack(
-                method, tensor.pointer.assumingMemoryBound(to: Float.self),
+                method, tensor.pointer.assumingMemoryBound(to: Float.self), constant: tensor,
                 scale: scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) },
                 to: storage.base.assumingMemoryBound(to: Float.self), channels: outChannels, group: group, taps: taps, k: k, pool: nil)
             return storage
@@ -107,7 +107,7 @@ final class FloatConvolution: @unchecked Sendable {
     }
 
     private static func pack(
-        _ method: Method, _ weights: UnsafePointer<Float>, scale: UnsafePointer<Float>?, to packed: UnsafeMutablePointer<Float>,
+        _ method: Method, _ weights: UnsafePointer<Float>, constant: Tensor?, scale: UnsafePointer<Float>?, to packed: UnsafeMutablePointer<Float>,
         channels: Int, group: Int, taps: Int, k: Int, pool: ThreadPool?
     ) {
         let n = channels / group
@@ -115,8 +115,14 @@ final class FloatConvolution: @unchecked Sendable {
         case .pointwise(let product), .indirect(let product, _):
             for index in 0..<group {
                 let target = packed + index * product.packedCount
-                product.pack(
-                    weights + index * n * k * taps, tapStride: 1, rowStride: taps, columnStride: k * taps, to: target, pool: pool)
+                let offset = index * n * k * taps
+                if let constant {
+                    product.pack(
+                        constant: constant, offset: offset, tapStride: 1, rowStride: taps, columnStride: k * taps, to: target)
+                } else {
+                    product.pack(
+                        weights + offset, tapStride: 1, rowStride: taps, columnStride: k * taps, to: target, pool: pool)
+                }
                 if let scale { product.scaleColumns(target, by: scale + index * n) }
             }
         case .depthwise:
@@ -137,7 +143,7 @@ final class FloatConvolution: @unchecked Sendable {
         if panels == nil {
             let target = workspace.assumingMemoryBound(to: Float.self)
             FloatConvolution.pack(
-                method, weights, scale: nil, to: target, channels: outChannels, group: group, taps: geometry.taps,
+                method, weights, constant: nil, scale: nil, to: target, channels: outChannels, group: group, taps: geometry.taps,
                 k: inChannels / group, pool: pool)
             panels = UnsafePointer(target)
             scratch += (packedByteCount + Storage.alignment - 1) / Storage.alignment * Storage.alignment

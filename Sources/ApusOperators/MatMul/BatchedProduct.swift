@@ -185,10 +185,9 @@ struct BatchedProduct: @unchecked Sendable {
             let bytes = try product.packedCount.multiplied(by: bMatrices).multiplied(by: 4)
             let storage = try Storage.allocate(byteCount: bytes, budget: budget, purpose: "a packed matrix")
             let target = storage.base.assumingMemoryBound(to: Float.self)
-            let source = tensor.pointer.assumingMemoryBound(to: Float.self)
             for index in 0..<bMatrices {
                 product.pack(
-                    source + index * k * n, rowStride: bLayout.rowStride, columnStride: bLayout.columnStride,
+                    constant: tensor, offset: index * k * n, rowStride: bLayout.rowStride, columnStride: bLayout.columnStride,
                     to: target + index * product.packedCount)
             }
             if alpha != 1 { scale(target, bytes / 4, by: alpha) }

@@ -131,6 +131,50 @@ struct FloatProduct: @unchecked Sendable {
         }
     }
 
+    /// Packs B from a constant, whose element (tap, i, j) lies `offset` + tap * tapStride + i * rowStride + j * columnStride
+    /// floats into it.
+    ///
+    /// A large one is packed in pieces of about `piece` bytes, and the pages of a mapped file are given back after each: at no
+    /// time is a large matrix in memory twice.
+    func pack(
+        constant tensor: Tensor, offset: Int = 0, tapStride: Int = 0, rowStride: Int, columnStride: Int,
+        to packed: UnsafeMutablePointer<Float>, piece: Int = 4 << 20
+    ) {
+        let b = tensor.pointer.assumingMemoryBound(to: Float.self) + offset
+        func drop(_ first: Int, _ end: Int) {
+            let start = tensor.offset + (offset + first) * 4
+            tensor.storage.dropPages(start..<max(start, tensor.offset + (offset + end) * 4))
+        }
+        let panels = apus_sgemm_panels(kernel, n), nr = Int(kernel.pointee.nr)
+        if packedCount > piece / 4, (k - 1) * rowStride + (taps - 1) * tapStride < columnStride {
+            // A panel's columns follow one another.
+            let source = apus_sgemm_b(
+                b: b, taps: taps, k: k, n: n, tap_stride: tapStride, k_stride: rowStride, n_stride: columnStride)
+            let step = max(1, piece / (4 * nr * columnStride))
+            for first in stride(from: 0, to: panels, by: step) {
+                let end = min(panels, first + step)
+                withUnsafePointer(to: source) { apus_sgemm_pack_b(kernel, $0, packed, first, end) }
+                drop(first * nr * columnStride, min(n, end * nr) * columnStride)
+            }
+        } else if packedCount > piece / 4, taps == 1, (n - 1) * columnStride < rowStride {
+            // Rows follow one another: each piece is a part of every panel.
+            let step = max(1, piece / (4 * rowStride))
+            for first in stride(from: 0, to: k, by: step) {
+                let rows = min(step, k - first)
+                let source = apus_sgemm_b(
+                    b: b + first * rowStride, taps: 1, k: rows, n: n, tap_stride: 0, k_stride: rowStride, n_stride: columnStride)
+                for panel in 0..<panels {
+                    // Where panel 0 would have to lie for this one's part to come to its place.
+                    let target = packed + (panel * (k - rows) + first) * nr
+                    withUnsafePointer(to: source) { apus_sgemm_pack_b(kernel, $0, target, panel, panel + 1) }
+                }
+                drop(first * rowStride, (first + rows) * rowStride)
+            }
+        } else {
+            pack(b, tapStride: tapStride, rowStride: rowStride, columnStride: columnStride, to: packed)
+        }
+    }
+
     /// Number of independent pieces of the work.
     var sliceCount: Int { rowSlices * columnSlices }
 

@@ -1,0 +1,146 @@
+import ApusCore
+import Foundation
+import Synchronization
+import Testing
+
+/// Threads of this process; other suites may start some at the same time, so tests look for what cannot be otherwise.
+private func threadCount() throws -> Int {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count
+}
+
+@Suite struct ThreadPoolTests {
+    @Test(arguments: [1, 2, 3, 8])
+    func everyIndexIsCalledOnce(size: Int) {
+        let pool = ThreadPool(size: size)
+        for count in [0, 1, 2, 7, 1000] {
+            let calls = UnsafeMutablePointer<Int32>.allocate(capacity: max(count, 1))
+            calls.initialize(repeating: 0, count: max(count, 1))
+            defer { calls.deallocate() }
+            nonisolated(unsafe) let cells = calls
+            pool.parallel(count) { cells[$0] += 1 }
+            #expect((0..<count).allSatisfy { calls[$0] == 1 })
+        }
+    }
+
+    @Test func nestedCallsRunOnTheThreadThatCalls() {
+        let pool = ThreadPool(size: 4)
+        let sum = Mutex(0)
+        pool.parallel(10) { outer in
+            pool.parallel(10) { inner in sum.withLock { $0 += outer * 10 + inner } }
+        }
+        #expect(sum.withLock { $0 } == 4950)
+    }
+
+    /// A caller that finds the pool busy does its work alone, so nobody waits for ever and nothing is lost.
+    @Test func onePoolServesManyCallers() async {
+        let pool = ThreadPool(size: 3)
+        let sums = await withTaskGroup(of: Int.self) { group in
+            for _ in 0..<4 {
+                group.addTask {
+                    var total = 0
+                    for _ in 0..<200 {
+                        let sum = Atomic<Int>(0)
+                        pool.parallel(50) { sum.add($0, ordering: .relaxed) }
+                        total += sum.load(ordering: .relaxed)
+                    }
+                    return total
+                }
+            }
+            var all: [Int] = []
+            for await sum in group { all.append(sum) }
+            return all
+        }
+        #expect(sums == [245_000, 245_000, 245_000, 245_000])
+    }
+
+    @Test func whatAClosureCapturesOutlivesTheCallsOnOtherThreads() {
+        let pool = ThreadPool(size: 4)
+        var results = [[Int]](repeating: [], count: 64)
+        let texts = (0..<64).map { String(repeating: "x", count: $0) }
+        results.withUnsafeMutableBufferPointer { buffer in
+            nonisolated(unsafe) let cells = buffer
+            pool.parallel(64) { cells[$0] = Array(texts[$0].utf8).map(Int.init) }
+        }
+        #expect(results.enumerated().allSatisfy { $0.element.count == $0.offset })
+    }
+
+    @Test func sizesAreBounded() {
+        #expect(ThreadPool(size: 1).size == 1)
+        #expect(ThreadPool(size: 0).size == 1)
+        #expect(ThreadPool(size: -5).size == 1)
+        #expect(ThreadPool().size == ThreadPool.defaultSize())
+        #expect((1...1024).contains(ThreadPool.defaultSize()))
+    }
+}
+
+@Suite struct RunControlTests {
+    @Test func cancelling() throws {
+        let control = RunControl()
+        try control.check()
+        control.cancel()
+        #expect(control.isStopped)
+        #expect(throws: ApusError.self) { try control.check() }
+        control.reset()
+        try control.check()
+    }
+
+    @Test func deadlines() throws {
+        let control = RunControl()
+        control.setTimeLimit(nanoseconds: 0)
+        do {
+            try control.check()
+            Issue.record("a passed deadline must stop the run")
+        } catch let error as ApusError {
+            #expect(error.code == .deadlineExceeded)
+        }
+        control.setTimeLimit(nanoseconds: .max)
+        try control.check()
+        control.setTimeLimit(nanoseconds: nil)
+        #expect(!control.isStopped)
+    }
+}
+
+@Suite struct MemoryBudgetTests {
+    @Test func nothingPassesTheLimit() throws {
+        let budget = MemoryBudget(cap: 1000)
+        try budget.reserve(600, for: "a test")
+        do {
+            try budget.reserve(401, for: "a test")
+            Issue.record("601 + 401 bytes must not fit 1000")
+        } catch let error as ApusError {
+            #expect(error.code == .memoryLimit)
+            #expect(error.message.contains("a test"))
+        }
+        try budget.reserve(400, for: "a test")
+        #expect(budget.used == 1000)
+        budget.release(1000)
+        #expect(budget.used == 0)
+        #expect(throws: ApusError.self) { try budget.reserve(.max, for: "a test") }
+    }
+
+    @Test func storageCountsUntilItsLastReferenceIsGone() throws {
+        let budget = MemoryBudget(cap: 4096)
+        var storage: Storage? = try Storage.allocate(byteCount: 4000, budget: budget)
+        #expect(UInt(bitPattern: try #require(storage).base) % UInt(Storage.alignment) == 0)
+        #expect(throws: ApusError.self) { try Storage.allocate(byteCount: 4000, budget: budget) }
+        storage = nil
+        #expect(budget.used == 0)
+        _ = try Storage.allocate(byteCount: 4000, budget: budget)
+    }
+
+    @Test func theMachineHasALimit() {
+        #expect(MemoryBudget().limit < 1 << 50)
+        #expect(MemoryBudget(cap: .max).limit == MemoryBudget().limit)
+    }
+
+    @Test func droppedRangesLieWithinTheStorage() {
+        let dropped = Mutex<[Range<Int>]>([])
+        let bytes = UnsafeMutableRawPointer.allocate(byteCount: 100, alignment: 1)
+        defer { bytes.deallocate() }
+        let storage = Storage.borrow(bytes, byteCount: 100, onDropPages: { range in dropped.withLock { $0.append(range) } })
+        storage.dropPages()
+        storage.dropPages(10..<20)
+        storage.dropPages(90..<200)
+        #expect(dropped.withLock { $0 } == [0..<100, 10..<20, 90..<100])
+    }
+}
