@@ -75,10 +75,10 @@ public final class Session: Sendable {
 
     /// The same by position: `inputs` has an entry for each input of the model, nil to use its default; `outputs`, where
     /// given, one for each output, nil for new memory. Makes no allocation of its own when shapes repeat, inputs have no
-    /// defaults and outputs are given.
+    /// defaults and outputs are given. `profile` measures the steps.
     package func run(
         _ inputs: UnsafeBufferPointer<Value?>, outputs: UnsafeBufferPointer<Tensor?>?, control: RunControl,
-        results: UnsafeMutableBufferPointer<Value?>
+        profile: RunProfile? = nil, results: UnsafeMutableBufferPointer<Value?>
     ) throws {
         guard inputs.count == self.inputs.count else {
             throw ApusError(.invalidArgument, "\(self.inputs.count) inputs expected, \(inputs.count) given")
@@ -94,7 +94,8 @@ public final class Session: Sendable {
                 buffer.initializeElement(at: position, to: value)
                 count += 1
             }
-            try compiled.run(UnsafeBufferPointer(buffer), outputs: outputs, control: control, results: results)
+            try compiled.run(
+                UnsafeBufferPointer(buffer), outputs: outputs, control: control, profile: profile, results: results)
         }
     }
 

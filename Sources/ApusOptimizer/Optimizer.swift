@@ -29,6 +29,7 @@ package struct Optimizer {
     ] + GatedActivation.passes.map { (2, $0) } + [
         (2, GroupNormalizationForm()),
         (2, NormalizationScale()),
+        (2, GeluFusion()),
         (2, OwnConvolutions()),
         (2, ConvolutionPadding()),
         (2, ConvolutionScale()),
@@ -36,6 +37,9 @@ package struct Optimizer {
         (2, ConvolutionResidual()),
         (2, ConvolutionActivation()),
         (99, ChannelsLast()),
+        (2, NormalizationFusion()),
+        (2, AttentionFusion()),
+        (2, ProductFusion()),
         (99, TransposeCancelling()),
         (99, ConstantFolding()),
         (99, CommonSubexpressions()),

@@ -28,4 +28,21 @@ package struct PassContext {
 
     /// The dimensions of a tensor value, where the rank is known.
     package func dimensions(_ value: ValueID?) -> [Dimension]? { info(value)?.type.shape?.dimensions }
+
+    /// Whether the value is a tensor of a type that activations and normalisations are computed in.
+    package func isReal(_ value: ValueID?) -> Bool {
+        switch elementType(value) {
+        case .float32, .float16, .bfloat16, .float64: true
+        default: false
+        }
+    }
+
+    /// Whether the value is a tensor of a type that products of the `apus` domain are computed in.
+    package func isFusible(_ value: ValueID?) -> Bool { isReal(value) && elementType(value) != .float64 }
+
+    /// Whether both values have one shape, every dimension known to be equal.
+    package func sameShape(_ a: ValueID?, _ b: ValueID?) -> Bool {
+        guard let a = dimensions(a), let b = dimensions(b) else { return false }
+        return a == b && !a.contains(.unknown)
+    }
 }

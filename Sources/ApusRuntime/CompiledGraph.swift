@@ -133,14 +133,14 @@ package final class CompiledGraph: @unchecked Sendable {
     /// Runs the graph once. `inputs` are values for the graph's inputs in order.
     ///
     /// `outputs`, where given, has one entry for each output: a tensor that the result is written to, or nil for a new one.
-    /// The result's values are owned, or the given ones.
+    /// The result's values are owned, or the given ones. `profile` measures the steps.
     package func run(
         _ inputs: UnsafeBufferPointer<Value>, outputs: UnsafeBufferPointer<Tensor?>? = nil, control: RunControl,
-        results: UnsafeMutableBufferPointer<Value?>
+        profile: RunProfile? = nil, results: UnsafeMutableBufferPointer<Value?>
     ) throws {
         let context = takeContext()
         defer { putBack(context) }
-        try context.run(inputs, [], outputs: outputs, control: control, results: results)
+        try context.run(inputs, [], outputs: outputs, control: control, profile: profile, results: results)
     }
 
     func run(_ inputs: UnsafeBufferPointer<Value>, captures: [CaptureBinding], control: RunControl) throws -> [Value] {
@@ -151,7 +151,7 @@ package final class CompiledGraph: @unchecked Sendable {
         defer { putBack(context) }
         var results = [Value?](repeating: nil, count: graph.outputs.count)
         try results.withUnsafeMutableBufferPointer {
-            try context.run(inputs, captures, outputs: nil, control: control, results: $0)
+            try context.run(inputs, captures, outputs: nil, control: control, profile: nil, results: $0)
         }
         return try results.map {
             guard let value = $0 else { throw ApusError(.internal, "a subgraph left an output unset") }

@@ -36,7 +36,7 @@ final class ExecutionContext: @unchecked Sendable {
 
     func run(
         _ inputs: UnsafeBufferPointer<Value>, _ captures: [CaptureBinding], outputs: UnsafeBufferPointer<Tensor?>?,
-        control: RunControl, results: UnsafeMutableBufferPointer<Value?>
+        control: RunControl, profile: RunProfile?, results: UnsafeMutableBufferPointer<Value?>
     ) throws {
         let graph = compiled.graph
         frame.control = control
@@ -52,7 +52,11 @@ final class ExecutionContext: @unchecked Sendable {
             for step in segment.steps {
                 try control.check()
                 do {
-                    try step.prepared.run(NodeIO(frame: frame, layout: step.layout))
+                    if let profile {
+                        try profile.measure(step, of: compiled) { try step.prepared.run(NodeIO(frame: frame, layout: step.layout)) }
+                    } else {
+                        try step.prepared.run(NodeIO(frame: frame, layout: step.layout))
+                    }
                 } catch let error as ApusError {
                     throw error.at(node: step.layout.name)
                 }

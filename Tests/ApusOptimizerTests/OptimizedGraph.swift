@@ -63,6 +63,9 @@ extension Graph {
         nodes.reduce(into: [:]) { $0[$1.qualifiedType, default: 0] += 1 }
     }
 
+    /// The operators in order, with their domains.
+    var operators: [String] { nodes.map(\.qualifiedType) }
+
     func only(_ type: String) throws -> Node {
         let found = nodes.filter { $0.qualifiedType == type }
         try #require(found.count == 1, "\(found.count) nodes are of \(type): \(census)")
@@ -105,8 +108,12 @@ func expectSame(
     let rewritten = try optimized(graph, level: level, without: disabled).graph
     var random = Random(seed)
     let inputs = try graph.inputs.enumerated().map { position, id -> Value in
-        let declared = graph.values[id.index].type?.shape?.dimensions?.compactMap(\.known) ?? []
-        return .tensor(try random.tensor(shapes?[position] ?? declared))
+        let type = graph.values[id.index].type
+        let dimensions = shapes?[position] ?? type?.shape?.dimensions?.compactMap(\.known) ?? []
+        if type?.elementType == .bool {
+            return .tensor(try Tensor(.bool, dimensions, (0..<dimensions.reduce(1, *)).map { _ in random.float() > -0.5 }))
+        }
+        return .tensor(try random.tensor(dimensions))
     }
     let expected = try run(graph, inputs), found = try run(rewritten, inputs)
     for (a, b) in zip(expected, found) {

@@ -177,6 +177,14 @@ def test_bench():
     assert "median" in apus("bench", model("digits_lstm"), "--seconds", 0.05)
 
 
+def test_bench_profile():
+    report = json.loads(apus("bench", model("digits_cnn"), "--runs", 5, "--threads", 1, "--json", "--profile"))
+    assert report["steps"] and all(step["runs"] == 5 and step["median_ms"] >= step["min_ms"] >= 0 for step in report["steps"])
+    assert any(step["multiply_accumulates"] > 0 and step["kernel"] for step in report["steps"])
+    text = apus("bench", model("digits_lstm"), "--seconds", 0.05, "--profile")
+    assert "operator and kernel" in text and "LSTM" in text
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_compare(network, tmp_path):
     files = ["--inputs", MODELS / "inputs.npz", "--expected"]

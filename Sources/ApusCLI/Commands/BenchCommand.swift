@@ -1,5 +1,6 @@
 import Apus
 import ApusCore
+import ApusRuntime
 import ArgumentParser
 
 struct BenchCommand: ParsableCommand {
@@ -9,11 +10,14 @@ struct BenchCommand: ParsableCommand {
         discussion: """
             Inputs that are not given are random (random:0). The same memory is used for the outputs of every run. GFLOP/s \
             counts two operations for each multiply-accumulate of the products, convolutions and recurrent layers as the \
-            model states them, whatever the kernels do.
+            model states them, whatever the kernels do. With --profile the runs are repeated with a clock read around each \
+            step, and a table shows where the time goes (processor time, where there is but one thread); GB/s counts the bytes of \
+            a step's inputs and outputs once.
 
             EXAMPLES
               apus bench model.onnx
               apus bench model.onnx --dim batch=8 --threads 1 --seconds 10 --json
+              apus bench model.onnx --profile --threads 1
             """)
 
     @Argument(help: "The model, an .onnx file.", completion: .file(extensions: ["onnx"]))
@@ -30,6 +34,9 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp(
         "Runs before the measurement; by default until a fifth of --seconds has passed, three at least.", valueName: "N"))
     var warmUp: Int?
+
+    @Flag(help: "Show the time of each step.")
+    var profile = false
 
     @Flag(help: "Print the result as JSON.")
     var json = false
@@ -69,7 +76,22 @@ struct BenchCommand: ParsableCommand {
             for: session.inputs.map { InputInfo($0) }, image, fallback: .random(seed: 0, low: nil, high: nil))
         let prepared = try PreparedRun(session, tensors)
         let result = try measure(prepared, read, load, tensors)
-        if json { print(report(result, session, tensors).text()) } else { show(result, session, tensors) }
+        let steps = profile ? try self.steps(prepared, runs: result.times.count) : nil
+        if json {
+            print(report(result, session, tensors, steps).text())
+        } else {
+            show(result, session, tensors)
+            if let steps { print("\n" + steps.lines().joined(separator: "\n")) }
+        }
+    }
+
+    /// Measures the steps of as many runs, at most 1000.
+    private func steps(_ prepared: PreparedRun, runs: Int) throws -> ProfileTable {
+        let profile = RunProfile(countsProcessorTime: prepared.session.environment.pool.size == 1)
+        let places = try prepared.run(runtime.control()).map { try? $0.asTensor() }
+        let outputs = places.contains { $0 == nil } ? nil : places
+        for _ in 0..<min(runs, 1000) { _ = try prepared.run(runtime.control(), into: outputs, profile: profile) }
+        return ProfileTable(profile)
     }
 
     private func measure(
@@ -152,7 +174,9 @@ struct BenchCommand: ParsableCommand {
         print(Format.table(rows).joined(separator: "\n"))
     }
 
-    private func report(_ result: Result, _ session: Session, _ tensors: [String: HostTensor]) -> JSONValue {
+    private func report(
+        _ result: Result, _ session: Session, _ tensors: [String: HostTensor], _ steps: ProfileTable?
+    ) -> JSONValue {
         let times = result.times
         func milliseconds(_ name: String, _ value: Double) -> JSONValue.Member { .init(name + "_ms", .real(value * 1e3)) }
         return .object([
@@ -171,7 +195,7 @@ struct BenchCommand: ParsableCommand {
             .init("multiply_accumulates", result.multiplyAccumulates.map { .integer($0) } ?? .null),
             .init("gflops", result.gigaflops.map { .real($0) } ?? .null),
             .init("peak_memory_bytes", result.peakMemory.map { .integer($0) } ?? .null),
-        ])
+        ] + (steps.map { [.init("steps", $0.report())] } ?? []))
     }
 
     private static func now() -> Double { Double(RunControl.now()) / 1e9 }

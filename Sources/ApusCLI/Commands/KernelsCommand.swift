@@ -107,6 +107,7 @@ struct KernelFamily {
             KernelFamily("elementwise", apus_elementwise_at, apus_elementwise_select, \.name, \.isa),
             KernelFamily("normalization", apus_normalization_at, apus_normalization_select, \.name, \.isa),
             KernelFamily("reduce", apus_reduce_at, apus_reduce_select, \.name, \.isa),
+            KernelFamily("rowproduct", apus_rowproduct_at, apus_rowproduct_select, \.name, \.isa),
             KernelFamily("quantize", apus_quantize_at, apus_quantize_select, \.name, \.isa),
             KernelFamily("half", apus_half_at, apus_half_select, \.name, \.isa),
             KernelFamily("softmax", apus_softmax_at, apus_softmax_select, \.name, \.isa),

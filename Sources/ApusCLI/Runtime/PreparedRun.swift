@@ -1,5 +1,6 @@
 import Apus
 import ApusCore
+import ApusRuntime
 
 /// A session with its inputs filled in, run by position so that names need not be valid text.
 struct PreparedRun {
@@ -18,17 +19,18 @@ struct PreparedRun {
     /// Runs once.
     ///
     /// - Parameter outputs: memory that the results are written to, one entry for each output; nil for new memory.
-    func run(_ control: RunControl, into outputs: [Tensor?]? = nil) throws -> [Value] {
+    /// - Parameter profile: where given, measures the steps.
+    func run(_ control: RunControl, into outputs: [Tensor?]? = nil, profile: RunProfile? = nil) throws -> [Value] {
         var results = [Value?](repeating: nil, count: session.outputs.count)
         try failing(as: .run) {
             try inputs.withUnsafeBufferPointer { inputs in
                 try results.withUnsafeMutableBufferPointer { results in
                     if let outputs {
                         try outputs.withUnsafeBufferPointer {
-                            try session.run(inputs, outputs: $0, control: control, results: results)
+                            try session.run(inputs, outputs: $0, control: control, profile: profile, results: results)
                         }
                     } else {
-                        try session.run(inputs, outputs: nil, control: control, results: results)
+                        try session.run(inputs, outputs: nil, control: control, profile: profile, results: results)
                     }
                 }
             }

@@ -157,8 +157,10 @@ struct AttentionOperator: Operator {
     }
 
     func multiplyAccumulates(_ inputs: [ValueInfo?], _ outputs: [ValueInfo]) -> Int {
-        guard let y = try? outputs[0].concreteShape(), let k = try? inputs[1]?.concreteShape(), k.rank >= 3 else { return 0 }
-        return FloatProduct.saturatingProduct([2, y.count, k.rank == 3 ? k[1] : k[2]])
+        guard let y = try? outputs[0].concreteShape(), let k = try? inputs[1]?.concreteShape(), k.rank >= 3,
+            let keys = try? part(1, k.dimensions.map(Dimension.known)).sequence.known
+        else { return 0 }
+        return FloatProduct.saturatingProduct([2, y.count, keys])
     }
 
     // MARK: Preparation

@@ -49,6 +49,8 @@ struct AttentionOperands {
 /// softmax(scale · Q · K' + mask) · V in float32, a tile of query rows at a time: the matrix of all scores never exists.
 final class TiledAttention: @unchecked Sendable {
     private static let mostTileRows = 64
+    /// With more queries than these, packing keys and values for the matrix product pays.
+    private static let mostDirectQueries = 3
 
     private let sizes: AttentionSizes
     private let scale: Float
@@ -56,6 +58,8 @@ final class TiledAttention: @unchecked Sendable {
     private let views: (q: AttentionView, k: AttentionView, v: AttentionView, output: AttentionView)
     private let scoreProduct: FloatProduct
     private let valueProduct: FloatProduct
+    /// Set where keys and values are read in place, for few queries.
+    private let direct: UnsafePointer<apus_rowproduct_kernels>?
     private let softmax: apus_softmax_fn?
     private let tanh: apus_unary_fn?
     private let tile: Int
@@ -67,7 +71,9 @@ final class TiledAttention: @unchecked Sendable {
     private let byteCounts: (keys: Int, values: Int, tile: Int, chunk: Int)
     let workspaceByteCount: Int
 
-    var kernelName: String { "attention_" + String(cString: scoreProduct.kernel.pointee.name) }
+    var kernelName: String {
+        direct.map { "attention_row_" + String(cString: $0.pointee.name) } ?? "attention_" + String(cString: scoreProduct.kernel.pointee.name)
+    }
 
     /// `fillsMask`: rows of the mask are made by the closure given to `run`.
     init(
@@ -83,6 +89,8 @@ final class TiledAttention: @unchecked Sendable {
         tile = max(1, min(sizes.queries, TiledAttention.mostTileRows))
         scoreProduct = try FloatProduct(levels: context.levels, m: tile, n: sizes.keys, k: sizes.headSize, threads: 1)
         valueProduct = try FloatProduct(levels: context.levels, m: tile, n: sizes.valueSize, k: sizes.keys, threads: 1)
+        let isDirect = sizes.queries <= TiledAttention.mostDirectQueries && q.element == 1 && k.element == 1 && v.element == 1
+        direct = isDirect ? apus_rowproduct_select(context.levels) : nil
         softmax = apus_softmax_select(context.levels)?.pointee.softmax
         tanh = apus_elementwise_unary(apus_elementwise_select(context.levels), APUS_UNARY_TANH)
         let heads = try sizes.batch.multiplied(by: sizes.heads)
@@ -91,8 +99,8 @@ final class TiledAttention: @unchecked Sendable {
         let work = FloatProduct.saturatingProduct([heads, sizes.queries, sizes.keys, sizes.headSize &+ sizes.valueSize])
         chunks = context.threads > 1 && work >= FloatProduct.leastParallelWork
             ? max(1, min(try heads.multiplied(by: parts), context.threads * 2)) : 1
-        let keyBytes = try scoreProduct.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
-        let valueBytes = try valueProduct.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let keyBytes = isDirect ? 0 : try scoreProduct.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let valueBytes = isDirect ? 0 : try valueProduct.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
         let tileBytes = try tile.multiplied(by: sizes.keys).multiplied(by: 4).roundedUp(to: Storage.alignment)
         let scratch = max(scoreProduct.workspaceByteCount, valueProduct.workspaceByteCount)
         let chunkBytes = try keyBytes.adding(valueBytes).adding(tileBytes.multiplied(by: fillsMask ? 2 : 1)).adding(scratch)
@@ -113,13 +121,13 @@ final class TiledAttention: @unchecked Sendable {
             for job in min(jobs, chunk * perChunk)..<min(jobs, (chunk + 1) * perChunk) {
                 let batch = job / parts / sizes.heads, head = job / parts % sizes.heads, part = job % parts
                 let keyHead = head / max(1, sizes.heads / sizes.keyHeads)
-                if packedFor != batch * sizes.keyHeads + keyHead {
+                if direct == nil, packedFor != batch * sizes.keyHeads + keyHead {
                     pack(operands, batch, keyHead, own)
                     packedFor = batch * sizes.keyHeads + keyHead
                 }
                 let tiles = (sizes.queries + tile - 1) / tile
                 for index in (tiles * part / parts)..<(tiles * (part + 1) / parts) {
-                    attend(operands, batch, head, index * tile, min(tile, sizes.queries - index * tile), own, fill)
+                    attend(operands, batch, head, keyHead, index * tile, min(tile, sizes.queries - index * tile), own, fill)
                 }
             }
         }
@@ -136,7 +144,7 @@ final class TiledAttention: @unchecked Sendable {
 
     /// Rows [first, first + rows) of one head.
     private func attend(
-        _ operands: AttentionOperands, _ batch: Int, _ head: Int, _ first: Int, _ rows: Int, _ own: UnsafeMutableRawPointer,
+        _ operands: AttentionOperands, _ batch: Int, _ head: Int, _ keyHead: Int, _ first: Int, _ rows: Int, _ own: UnsafeMutableRawPointer,
         _ fill: (Int, Int, Int, UnsafeMutablePointer<Float>) -> Void
     ) {
         let keys = sizes.keys
@@ -146,12 +154,20 @@ final class TiledAttention: @unchecked Sendable {
         let masks = (own + byteCounts.keys + byteCounts.values + byteCounts.tile).assumingMemoryBound(to: Float.self)
         let scratch = own + byteCounts.keys + byteCounts.values + byteCounts.tile * (fillsMask ? 2 : 1)
 
-        var args = scoreProduct.arguments(aStride: views.q.row, aColumnStride: views.q.element, cStride: keys)
-        args.m = rows
-        args.a = operands.q + batch * views.q.batch + head * views.q.head + first * views.q.row
-        args.b = UnsafePointer(panels)
-        args.c = scores
-        apus_sgemm_run(scoreProduct.kernel, &args, 0, rows, 0, keys, scratch)
+        let queries = operands.q + batch * views.q.batch + head * views.q.head + first * views.q.row
+        if let direct {
+            let matrix = operands.k + batch * views.k.batch + keyHead * views.k.head
+            for row in 0..<rows {
+                direct.pointee.dot(keys, sizes.headSize, matrix, views.k.row, queries + row * views.q.row, scores + row * keys)
+            }
+        } else {
+            var args = scoreProduct.arguments(aStride: views.q.row, aColumnStride: views.q.element, cStride: keys)
+            args.m = rows
+            args.a = queries
+            args.b = UnsafePointer(panels)
+            args.c = scores
+            apus_sgemm_run(scoreProduct.kernel, &args, 0, rows, 0, keys, scratch)
+        }
 
         var soft = apus_softmax_args()
         soft.rows = rows
@@ -202,11 +218,19 @@ final class TiledAttention: @unchecked Sendable {
         }
         if let out = operands.scores, scoresStage == 3 { (out + place).update(from: scores, count: rows * keys) }
 
+        let output = operands.output + batch * views.output.batch + head * views.output.head + first * views.output.row
+        if let direct {
+            let matrix = operands.v + batch * views.v.batch + keyHead * views.v.head
+            for row in 0..<rows {
+                direct.pointee.combine(keys, sizes.valueSize, matrix, views.v.row, scores + row * keys, output + row * views.output.row)
+            }
+            return
+        }
         var values = valueProduct.arguments(aStride: keys, cStride: views.output.row)
         values.m = rows
         values.a = UnsafePointer(scores)
         values.b = UnsafePointer(valuePanels)
-        values.c = operands.output + batch * views.output.batch + head * views.output.head + first * views.output.row
+        values.c = output
         apus_sgemm_run(valueProduct.kernel, &values, 0, rows, 0, sizes.valueSize, scratch)
     }
 }

@@ -17,6 +17,7 @@
 #include "apus_qgemm.h"
 #include "apus_quantize.h"
 #include "apus_reduce.h"
+#include "apus_rowproduct.h"
 #include "apus_sgemm.h"
 #include "apus_softmax.h"
 #include "apus_transpose.h"

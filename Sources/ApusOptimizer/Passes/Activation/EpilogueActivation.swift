@@ -26,17 +26,24 @@ struct EpilogueActivation: Equatable {
         "Softplus": ("softplus", none),
         "Softsign": ("softsign", none),
         "Mish": ("mish", none),
+        "Erf": ("erf", none),
+        "com.microsoft.Gelu": ("gelu", none),
+        "com.microsoft.QuickGelu": ("silu", attributes(("alpha", 1.702))),
+        // Its optional bias has to be added before.
+        "com.microsoft.FastGelu": ("gelu_tanh", { node, _, _ in node.inputs.count > 1 && node.inputs[1] != nil ? nil : [] }),
         "PRelu": ("leaky_relu", { node, _, editor in
             node.inputs.count == 2 ? editor.scalar(node.inputs[1]).map { [Float($0)] } : nil
         }),
     ]
 
     /// Operators of ai.onnx that may be an activation with constant parameters.
-    static let operators: Set<String> = Set(table.keys)
+    static let operators: Set<String> = Set(table.keys.filter { !$0.contains(".") })
+    /// Those of com.microsoft.
+    static let contributedOperators: Set<String> = ["FastGelu", "Gelu", "QuickGelu"]
 
     /// nil where `node`, which gets a value of `type`, is no activation or has parameters that are not constant.
     init?(_ node: Node, _ type: ElementType, _ editor: GraphEditor) {
-        guard node.domain.isEmpty, let entry = EpilogueActivation.table[node.opType],
+        guard let entry = EpilogueActivation.table[node.qualifiedType],
             let parameters = entry.parameters(node, type, editor)
         else { return nil }
         var name = entry.name
@@ -45,6 +52,11 @@ struct EpilogueActivation: Equatable {
         if ["Selu"].contains(node.opType), node.opset < 6 { return nil }
         self.name = name
         self.parameters = parameters
+    }
+
+    /// What tells a node of the `apus` domain to apply it.
+    var nodeAttributes: [Attribute] {
+        [Attribute("activation", .string(ByteString(name)))] + (parameters.isEmpty ? [] : [Attribute("activation_params", .floats(parameters))])
     }
 
     private static let none: Parameters = { _, _, _ in [] }
