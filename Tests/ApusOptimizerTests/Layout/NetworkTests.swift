@@ -37,7 +37,7 @@ import Testing
         let found = try expectSame(b.graph)
         #expect(found.transposes == 1)
         #expect(found.census == [
-            "Transpose": 1, "apus.Conv": 6, "apus.MaxPool": 1, "apus.GlobalAveragePool": 1, "Reshape": 1, "Flatten": 1, "Gemm": 1,
+            "Transpose": 1, "apus.Conv": 6, "apus.MaxPool": 1, "apus.GlobalAveragePool": 1, "Reshape": 1, "Flatten": 1, "apus.MatMul": 1,
         ])
     }
 
