@@ -55,6 +55,7 @@ package enum Registry {
         LayerNormalizationOperator.self,
         LinearClassifierOperator.self,
         LinearRegressorOperator.self,
+        LookupOperator.self,
         LoopOperator.self,
         MatMulNBitsOperator.self,
         MatMulOperator.self,

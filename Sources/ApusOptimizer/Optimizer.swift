@@ -22,10 +22,17 @@ package struct Optimizer {
 
     /// The passes in the order in which they run, each with the least level that asks for it.
     package static let pipeline: [(level: Int32, pass: any Pass)] = [
-        (1, ConstantFolding()),
+        (1, ConstantFolding(keepsQuantized: true)),
         (1, NoOpRemoval()),
         (1, CommonSubexpressions()),
         (1, TransposeCancelling()),
+        (2, DynamicProducts()),
+        (2, QuantizedMovement()),
+        (2, QuantizedLimits()),
+        (2, QuantizedFunctions()),
+        (2, QuantizedProducts()),
+        (2, QuantizedElementwise()),
+        (1, ConstantFolding()),
     ] + GatedActivation.passes.map { (2, $0) } + [
         (2, GroupNormalizationForm()),
         (2, NormalizationScale()),

@@ -200,6 +200,15 @@ func windowTable(_ axes: [WindowAxis], pixelStride: Int, budget: MemoryBudget) t
 func transposeImages(
     _ count: Int, rows: Int, columns: Int, from source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, pool: ThreadPool
 ) {
+    transposeImages(
+        count, rows: rows, columns: columns, elementSize: 4, from: UnsafeRawPointer(source), to: UnsafeMutableRawPointer(target), pool: pool)
+}
+
+/// The same for elements of 1, 2, 4 or 8 bytes.
+func transposeImages(
+    _ count: Int, rows: Int, columns: Int, elementSize: Int, from source: UnsafeRawPointer, to target: UnsafeMutableRawPointer,
+    pool: ThreadPool
+) {
     let size = rows * columns
     if size == 0 || count == 0 { return }
     // Pieces of about 64 Ki elements, along the longer side so that both sides of a copy keep whole lines.
@@ -210,11 +219,13 @@ func transposeImages(
         if rows > columns {
             guard begin < rows else { return }
             _ = apus_transpose_2d(
-                4, min(step, rows - begin), columns, source + image + begin * columns, columns, target + image + begin, rows)
+                elementSize, min(step, rows - begin), columns, source + (image + begin * columns) * elementSize, columns,
+                target + (image + begin) * elementSize, rows)
         } else {
             guard begin < columns else { return }
             _ = apus_transpose_2d(
-                4, rows, min(step, columns - begin), source + image + begin, columns, target + image + begin * rows, rows)
+                elementSize, rows, min(step, columns - begin), source + (image + begin) * elementSize, columns,
+                target + (image + begin * rows) * elementSize, rows)
         }
     }
 }

@@ -1,5 +1,6 @@
 import ApusCore
 import ApusGraph
+import CApusKernels
 
 /// y = (x - zero point) * scale, with one scale for the tensor, an axis' index or a block.
 struct DequantizeLinearOperator: Operator {
@@ -55,6 +56,7 @@ struct DequantizeLinearOperator: Operator {
         let scaleCount = scaleShape.count
         let zeroPointOffset = try scaleCount.multiplied(by: 4).roundedUp(to: 64)
         let hasZeroPoint = context.has(2)
+        let function = integerTypes[type].flatMap { apus_quantize_dequantizer(apus_quantize_select(context.levels), $0) }
         return PreparedKernel("dequantize", workspace: max(64, try zeroPointOffset.multiplied(by: 2))) { io in
             let scales = io.workspace.assumingMemoryBound(to: Float.self)
             let zeroPoints = (io.workspace + zeroPointOffset).assumingMemoryBound(to: Int32.self)
@@ -62,14 +64,9 @@ struct DequantizeLinearOperator: Operator {
             loadZeroPoints(type, hasZeroPoint ? io.input(2) : nil, zeroPoints, count: scaleCount)
             let source = io.input(0), target = io.output(0, as: Float.self)
             io.pool.inChunks(runs.runCount, of: runs.runsPerChunk) { range in
-                switch type {
-                case .uint8: dequantize(range, runs, source.assumingMemoryBound(to: UInt8.self), scales, zeroPoints, target)
-                case .int8: dequantize(range, runs, source.assumingMemoryBound(to: Int8.self), scales, zeroPoints, target)
-                case .uint16: dequantize(range, runs, source.assumingMemoryBound(to: UInt16.self), scales, zeroPoints, target)
-                case .int16: dequantize(range, runs, source.assumingMemoryBound(to: Int16.self), scales, zeroPoints, target)
-                case .int32: dequantize(range, runs, source.assumingMemoryBound(to: Int32.self), scales, zeroPoints, target)
-                default:
-                    guard let table = CodeTable(type) else { return }
+                if let function {
+                    dequantize(range, runs, function, source, type.bitWidth / 8, scales, zeroPoints, target)
+                } else if let table = CodeTable(type) {
                     dequantizeCodes(range, runs, table, source.assumingMemoryBound(to: UInt8.self), scales, zeroPoints, target)
                 }
             }
@@ -77,23 +74,24 @@ struct DequantizeLinearOperator: Operator {
     }
 }
 
-@inline(__always)
-private func dequantize<T: FixedWidthInteger>(
-    _ range: Range<Int>, _ runs: QuantizationRuns, _ source: UnsafePointer<T>, _ scales: UnsafePointer<Float>,
-    _ zeroPoints: UnsafePointer<Int32>, _ target: UnsafeMutablePointer<Float>
+/// The integer types that kernels dequantise.
+private let integerTypes: [ElementType: apus_integer_type] = [
+    .uint8: APUS_U8, .int8: APUS_S8, .uint16: APUS_U16, .int16: APUS_S16, .int32: APUS_S32,
+]
+
+private func dequantize(
+    _ range: Range<Int>, _ runs: QuantizationRuns, _ function: apus_dequantize_fn, _ source: UnsafeRawPointer, _ size: Int,
+    _ scales: UnsafePointer<Float>, _ zeroPoints: UnsafePointer<Int32>, _ target: UnsafeMutablePointer<Float>
 ) {
+    var args = apus_dequantize_args()
     runs.forEach(in: range) { offset, count, scaleIndex, step in
-        if step == 0 {
-            let scale = scales[scaleIndex], zeroPoint = zeroPoints[scaleIndex]
-            for index in offset..<offset + count {
-                target[index] = Float(Int32(truncatingIfNeeded: source[index]) &- zeroPoint) * scale
-            }
-        } else {
-            for index in 0..<count {
-                target[offset + index] =
-                    Float(Int32(truncatingIfNeeded: source[offset + index]) &- zeroPoints[scaleIndex + index]) * scales[scaleIndex + index]
-            }
-        }
+        args.n = count
+        args.x = source + offset * size
+        args.scale = scales + scaleIndex
+        args.zero_point = zeroPoints + scaleIndex
+        args.per_element = step != 0
+        args.y = target + offset
+        function(&args)
     }
 }
 

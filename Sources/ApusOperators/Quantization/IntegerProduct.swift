@@ -1,245 +1,153 @@
 import ApusCore
+import CApusKernels
 
-/// What becomes of the 32-bit sums of an integer product; called with parts of rows, from several threads.
-protocol IntegerEpilogue {
-    /// `sums` are those of row `row`, columns `column` ..< `column + count`.
-    func apply(row: Int, column: Int, count: Int, _ sums: UnsafePointer<Int32>)
-}
-
-/// Where the lines of one operand come from.
-protocol LineSource {
-    /// Writes the elements of line `index`, widened to 16 bits, their zero point taken off.
-    func fill(_ index: Int, _ target: UnsafeMutablePointer<Int16>)
-}
-
-/// Lines of a matrix of 8-bit elements: element [line, k] lies at line * lineStride + k * elementStride.
-struct MatrixLines<Element: FixedWidthInteger>: LineSource, @unchecked Sendable {
-    let elements: UnsafePointer<Element>
-    let lineStride: Int
-    let elementStride: Int
-    let k: Int
-    /// As many as there are, counted modulo for the lines.
-    let zeroPoints: UnsafePointer<Int32>?
-    let zeroPointCount: Int
-
-    init(
-        _ elements: UnsafeRawPointer, _: Element.Type, lineStride: Int, elementStride: Int, k: Int,
-        zeroPoints: UnsafePointer<Int32>? = nil, zeroPointCount: Int = 1
-    ) {
-        self.elements = elements.assumingMemoryBound(to: Element.self)
-        self.lineStride = lineStride
-        self.elementStride = elementStride
-        self.k = k
-        self.zeroPoints = zeroPoints
-        self.zeroPointCount = max(1, zeroPointCount)
-    }
-
-    @inline(__always)
-    func fill(_ index: Int, _ target: UnsafeMutablePointer<Int16>) {
-        let zeroPoint = zeroPoints.map { Int16(truncatingIfNeeded: $0[index % zeroPointCount]) } ?? 0
-        let line = elements + index * lineStride
-        if elementStride == 1 {
-            for position in 0..<k { target[position] = Int16(truncatingIfNeeded: line[position]) &- zeroPoint }
-        } else {
-            for position in 0..<k { target[position] = Int16(truncatingIfNeeded: line[position * elementStride]) &- zeroPoint }
-        }
-    }
-}
-
-/// A factor for each line of an operand; `step` 0: one for all.
-struct LineFactors: @unchecked Sendable {
-    let values: UnsafePointer<Int32>
-    let step: Int
-}
-
-/// Dot products of lines of 8-bit elements, in 32 bits that wrap around.
+/// A product of 8-bit integers of fixed sizes: the kernel, how B is packed, and how the work is cut for threads.
 ///
-/// Everything is exact, so the result is the same on every machine. Lines are widened to 16 bits beforehand. One operand
-/// may keep its zero point z, because Σ a (b - z) = Σ a b - z Σ a.
-struct IntegerProduct: Sendable {
-    /// Elements of a line that count.
+/// Its results have the same bits on every kernel and for every cut (apus_qgemm.h), so the cuts may follow the number of
+/// threads.
+struct IntegerProduct: @unchecked Sendable {
+    let kernel: UnsafePointer<apus_qgemm_kernel>
+    let m: Int
+    let n: Int
     let k: Int
-    /// Elements from one widened line to the next; those beyond `k` are 0.
-    let stride: Int
+    let taps: Int
+    /// Bytes of packed B, a multiple of 64.
+    let packedByteCount: Int
+    /// Bytes of scratch memory for `run`.
+    let workspaceByteCount: Int
+    /// Bytes of scratch memory for one piece of the work, a multiple of 64.
+    let sliceWorkspaceByteCount: Int
+    private let rowSlices: Int
+    private let columnSlices: Int
+    private let rowStep: Int
+    private let columnStep: Int
 
-    private static let rowBlock = 32
-    private static let columnBlock = 128
+    /// Multiply-accumulates below which waking a thread costs more than it saves.
+    static let leastParallelWork = 1 << 21
 
-    init(k: Int) throws {
+    /// Throws where a size passes what memory can hold. `threads` 1: never cut.
+    init(levels: UInt32, m: Int, n: Int, k: Int, taps: Int = 1, threads: Int) throws {
+        guard let kernel = apus_qgemm_select(levels) else { throw ApusError(.internal, "there is no integer product kernel") }
+        self.kernel = kernel
+        self.m = m
+        self.n = n
         self.k = k
-        stride = max(16, try k.roundedUp(to: 16))
+        self.taps = taps
+        let mr = Int(kernel.pointee.mr), nr = Int(kernel.pointee.nr)
+        let panels = n / nr + (n % nr == 0 ? 0 : 1)
+        let depth = try taps.multiplied(by: k).roundedUp(to: 4)
+        packedByteCount = try panels.multiplied(by: nr).multiplied(by: try depth.adding(4)).roundedUp(to: Storage.alignment)
+        _ = try m.multiplied(by: max(n, 1)).multiplied(by: 4)
+        _ = try m.multiplied(by: taps).multiplied(by: 8)
+        _ = try mr.multiplied(by: depth).multiplied(by: 2)
+        sliceWorkspaceByteCount = try Int(apus_qgemm_workspace_size(kernel, taps, k)).roundedUp(to: Storage.alignment)
+
+        let work = FloatProduct.saturatingProduct([m, n, taps, k])
+        let rowTiles = m / mr + (m % mr == 0 ? 0 : 1)
+        var rowCuts = 1, columnCuts = 1
+        if threads > 1, work >= IntegerProduct.leastParallelWork {
+            let wanted = min(threads * 4, max(2, work / (IntegerProduct.leastParallelWork / 2)))
+            // The operand that is not cut is read by every slice: cut along the larger one.
+            if m > n {
+                rowCuts = min(wanted, rowTiles)
+                if rowCuts < wanted { columnCuts = min(panels, (wanted + rowCuts - 1) / rowCuts) }
+            } else {
+                columnCuts = min(wanted, panels)
+                if columnCuts < wanted { rowCuts = min(rowTiles, (wanted + columnCuts - 1) / columnCuts) }
+            }
+        }
+        rowStep = max(1, (rowTiles + rowCuts - 1) / max(rowCuts, 1)) * mr
+        columnStep = max(1, (panels + columnCuts - 1) / max(columnCuts, 1)) * nr
+        rowSlices = max(1, m / rowStep + (m % rowStep == 0 ? 0 : 1))
+        columnSlices = max(1, n / columnStep + (n % columnStep == 0 ? 0 : 1))
+        workspaceByteCount = try sliceWorkspaceByteCount.multiplied(by: rowSlices * columnSlices)
     }
 
-    /// Bytes of `count` widened lines; a multiple of 32.
-    func byteCount(lines count: Int) throws -> Int { try count.multiplied(by: stride).multiplied(by: 2) }
+    /// Names the packed form of B for caches.
+    func packedKey(_ form: String) -> String {
+        "integer \(String(cString: kernel.pointee.name)) \(taps)x\(k)x\(n) \(form)"
+    }
 
-    /// Lines of a large operand to widen at a time: as many as stay in a cache.
-    func linesPerPass(_ count: Int) -> Int { min(count, max(64, (1 << 18) / stride)) }
+    /// The arguments that do not change between runs, for dense A with `aStride` elements from row to row.
+    func arguments(aStride: Int = 0, aColumnStride: Int = 1, cStride: Int, aIsSigned: Bool, bIsSigned: Bool) -> apus_qgemm_args {
+        var args = apus_qgemm_args()
+        args.m = m
+        args.n = n
+        args.k = k
+        args.taps = taps
+        args.a_is_signed = aIsSigned
+        args.a_row_stride = aStride
+        args.a_k_stride = aColumnStride
+        args.b_is_signed = bIsSigned
+        args.c_stride = cStride
+        return args
+    }
 
-    /// Widens lines `range` to `target` and, where `sums` is given, adds each of them up.
-    func fill<Source: LineSource>(
-        _ pool: ThreadPool?, _ source: Source, _ range: Range<Int>, _ target: UnsafeMutablePointer<Int16>,
-        sums: UnsafeMutablePointer<Int32>? = nil
+    /// Packs B, whose element (tap, i, j) lies at tap * tapStride + i * rowStride + j * columnStride. The zero point stays in.
+    func pack(
+        _ b: UnsafeRawPointer, isSigned: Bool, tapStride: Int = 0, rowStride: Int, columnStride: Int,
+        to packed: UnsafeMutableRawPointer, pool: ThreadPool? = nil
     ) {
-        func fill(_ part: Range<Int>) {
-            for index in part {
-                let line = target + index * stride
-                source.fill(range.lowerBound + index, line)
-                for position in k..<stride { line[position] = 0 }
-                if let sums {
-                    var sum: Int32 = 0
-                    for position in 0..<stride { sum &+= Int32(line[position]) }
-                    sums[index] = sum
-                }
-            }
+        let source = apus_qgemm_b(
+            b: b, is_signed: isSigned, taps: taps, k: k, n: n, tap_stride: tapStride, k_stride: rowStride, n_stride: columnStride)
+        let panels = Int(apus_qgemm_panels(kernel, n))
+        guard let pool, packedByteCount >= 1 << 18 else {
+            withUnsafePointer(to: source) { apus_qgemm_pack_b(kernel, $0, packed, 0, panels) }
+            return
         }
-        if let pool { pool.inChunks(range.count, of: max(1, 16384 / stride), fill) } else { fill(0..<range.count) }
-    }
-
-    /// Hands Σ a[row] b[column] - rowFactors[row] columnFactors[column] of all rows and columns to `epilogue`, which sees
-    /// `firstRow` and `firstColumn` added. The factors count from the first line given here.
-    func multiply<Epilogue: IntegerEpilogue>(
-        _ pool: ThreadPool, rows: UnsafePointer<Int16>, rowCount: Int, rowFactors: LineFactors, firstRow: Int = 0,
-        columns: UnsafePointer<Int16>, columnCount: Int, columnFactors: LineFactors, firstColumn: Int = 0, _ epilogue: Epilogue
-    ) {
-        guard rowCount > 0, columnCount > 0 else { return }
-        let rowBlocks = (rowCount + Self.rowBlock - 1) / Self.rowBlock
-        let columnBlocks = (columnCount + Self.columnBlock - 1) / Self.columnBlock
-        pool.parallel(rowBlocks * columnBlocks) { block in
-            let column = block % columnBlocks * Self.columnBlock
-            let count = min(Self.columnBlock, columnCount - column)
-            let begin = block / columnBlocks * Self.rowBlock
-            withUnsafeTemporaryAllocation(of: Int32.self, capacity: Self.columnBlock) { sums in
-                guard let sums = sums.baseAddress else { return }
-                for row in begin..<min(rowCount, begin + Self.rowBlock) {
-                    products(rows + row * stride, columns + column * stride, count, sums)
-                    let factor = rowFactors.values[row * rowFactors.step]
-                    if factor != 0 {
-                        for index in 0..<count {
-                            sums[index] &-= factor &* columnFactors.values[(column + index) * columnFactors.step]
-                        }
-                    }
-                    epilogue.apply(row: firstRow + row, column: firstColumn + column, count: count, sums)
-                }
-            }
+        let chunk = max(1, (1 << 16) / max(1, packedByteCount / max(1, panels)))
+        pool.inChunks(panels, of: chunk) { range in
+            withUnsafePointer(to: source) { apus_qgemm_pack_b(kernel, $0, packed, range.lowerBound, range.upperBound) }
         }
     }
 
-    /// The dot products of one line with `count` others.
-    @inline(__always)
-    private func products(_ a: UnsafePointer<Int16>, _ b: UnsafePointer<Int16>, _ count: Int, _ sums: UnsafeMutablePointer<Int32>) {
-        var line = 0
-        while line + 4 <= count {
-            let b0 = b + line * stride, b1 = b0 + stride, b2 = b1 + stride, b3 = b2 + stride
-            var s0: Int32 = 0, s1: Int32 = 0, s2: Int32 = 0, s3: Int32 = 0
-            for index in 0..<stride {
-                let element = Int32(a[index])
-                s0 &+= element &* Int32(b0[index])
-                s1 &+= element &* Int32(b1[index])
-                s2 &+= element &* Int32(b2[index])
-                s3 &+= element &* Int32(b3[index])
-            }
-            sums[line] = s0
-            sums[line + 1] = s1
-            sums[line + 2] = s2
-            sums[line + 3] = s3
-            line += 4
+    /// Number of independent pieces of the work.
+    var sliceCount: Int { rowSlices * columnSlices }
+
+    /// Computes one piece; pieces may run at the same time, each with scratch memory of its own.
+    func runSlice(_ index: Int, _ args: inout apus_qgemm_args, scratch: UnsafeMutableRawPointer) {
+        let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
+        apus_qgemm_run(kernel, &args, row, min(m, row + rowStep), column, min(n, column + columnStep), scratch)
+    }
+
+    /// Computes C. All pointers of `args` are set.
+    func run(_ args: apus_qgemm_args, workspace: UnsafeMutableRawPointer, pool: ThreadPool) {
+        let count = sliceCount
+        if count == 1 {
+            var args = args
+            return runSlice(0, &args, scratch: workspace)
         }
-        while line < count {
-            let b0 = b + line * stride
-            var sum: Int32 = 0
-            for index in 0..<stride { sum &+= Int32(a[index]) &* Int32(b0[index]) }
-            sums[line] = sum
-            line += 1
+        pool.parallel(count) { index in
+            var args = args
+            runSlice(index, &args, scratch: workspace + index * sliceWorkspaceByteCount)
         }
+    }
+
+    /// Computes row `row` of C, all columns, with one slice's scratch memory.
+    func runRow(_ row: Int, _ args: inout apus_qgemm_args, scratch: UnsafeMutableRawPointer) {
+        apus_qgemm_run(kernel, &args, row, row + 1, 0, n, scratch)
     }
 }
 
-/// Stores the sums themselves.
-struct StoringEpilogue: IntegerEpilogue, @unchecked Sendable {
-    let target: UnsafeMutablePointer<Int32>
-    let stride: Int
-
-    @inline(__always)
-    func apply(row: Int, column: Int, count: Int, _ sums: UnsafePointer<Int32>) {
-        (target + row * stride + column).update(from: sums, count: count)
+extension apus_qgemm_args {
+    /// Lets C be 8 bits with this zero point: saturate(round(sum * scale) + zero point).
+    mutating func requantize(_ type: ElementType, zeroPoint: Int32) {
+        let limits: IntegerRange = type == .int8 ? .int8 : .uint8
+        output = APUS_QGEMM_Q8
+        zero_point = zeroPoint
+        low = limits.lowest
+        high = limits.highest
     }
 }
 
 /// The factors of a product's sums: (scale of A's row * scale of B's column), divided by the output's scale where there
 /// is one. The order of the operations is onnxruntime's.
-struct ProductScales: @unchecked Sendable {
-    let a: UnsafePointer<Float>
-    let aCount: Int
-    let b: UnsafePointer<Float>
-    /// 0 where one scale serves all columns.
-    let bStep: Int
-    let output: Float?
-
-    @inline(__always)
-    func scale(_ row: Int, _ column: Int) -> Float {
-        let product = a[aCount == 1 ? 0 : row % aCount] * b[column * bStep]
-        return output.map { product / $0 } ?? product
-    }
-}
-
-/// A 32-bit addend of the sums; element [row, column] at row * rowStride + column * columnStride.
-struct SumBias: @unchecked Sendable {
-    let values: UnsafePointer<Int32>
-    let rowStride: Int
-    let columnStride: Int
-}
-
-/// Scales the sums and rounds them to 8 bits.
-struct RequantizingEpilogue<Result: FixedWidthInteger>: IntegerEpilogue, @unchecked Sendable {
-    let target: UnsafeMutablePointer<Result>
-    let stride: Int
-    let columnStride: Int
-    let scales: ProductScales
-    let bias: SumBias?
-    let requantize: Requantization
-
-    init(
-        _ target: UnsafeMutableRawPointer, _: Result.Type, stride: Int, columnStride: Int = 1, scales: ProductScales, bias: SumBias?,
-        zeroPoint: Int32
-    ) {
-        self.target = target.assumingMemoryBound(to: Result.self)
-        self.stride = stride
-        self.columnStride = columnStride
-        self.scales = scales
-        self.bias = bias
-        requantize = Requantization(
-            Result.isSigned ? IntegerRange.int8 : IntegerRange.uint8, zeroPoint: zeroPoint)
-    }
-
-    @inline(__always)
-    func apply(row: Int, column: Int, count: Int, _ sums: UnsafePointer<Int32>) {
-        let line = target + row * stride + column * columnStride
-        for index in 0..<count {
-            var sum = sums[index]
-            if let bias { sum &+= bias.values[row * bias.rowStride + (column + index) * bias.columnStride] }
-            line[index * columnStride] = Result(truncatingIfNeeded: requantize(Float(sum) * scales.scale(row, column + index)))
-        }
-    }
-}
-
-/// Scales the sums to floats and adds a bias for each column.
-struct ScalingEpilogue: IntegerEpilogue, @unchecked Sendable {
-    let target: UnsafeMutablePointer<Float>
-    let stride: Int
-    let scales: ProductScales
-    let sumBias: SumBias?
-    let bias: UnsafePointer<Float>?
-
-    @inline(__always)
-    func apply(row: Int, column: Int, count: Int, _ sums: UnsafePointer<Int32>) {
-        let line = target + row * stride + column
-        for index in 0..<count {
-            var sum = sums[index]
-            if let sumBias { sum &+= sumBias.values[row * sumBias.rowStride + (column + index) * sumBias.columnStride] }
-            let scaled = Float(sum) * scales.scale(row, column + index)
-            line[index] = bias.map { scaled + $0[column + index] } ?? scaled
-        }
+func fillProductScales(
+    _ target: UnsafeMutablePointer<Float>, count: Int, a: Float, b: UnsafePointer<Float>, bStep: Int, output: Float?
+) {
+    for column in 0..<count {
+        let product = a * b[column * bStep]
+        target[column] = output.map { product / $0 } ?? product
     }
 }
 

@@ -1,5 +1,6 @@
 import ApusCore
 import ApusGraph
+import CApusKernels
 
 /// Y = A · B' + bias, where B [N, K] has 2, 4 or 8 bits an element and a scale for each block of a row.
 struct MatMulNBitsOperator: Operator {
@@ -79,70 +80,170 @@ struct MatMulNBitsOperator: Operator {
     private func prepareFloat(_ context: PrepareContext) throws -> any PreparedNode {
         let rows = try context.shape(0).count / k
         if rows == 0 { return PreparedKernel("nothing") { _ in } }
-        let hasGroups = context.has(4), hasBias = context.has(5)
-        let zeroType = context.has(3) ? try context.type(3) : nil
-        let (k, n, bits, blockSize, blocks, blockBytes, zeroPointBytes) = (k, n, bits, blockSize, blocks, blockBytes, zeroPointBytes)
-        let columns = 16, tasks = (n + columns - 1) / columns
-        // One dequantised row of B for each task.
-        let lineBytes = try k.multiplied(by: 4).roundedUp(to: 64)
-        return PreparedKernel("\(bits)-bit product", workspace: try lineBytes.multiplied(by: tasks)) { io in
-            let a = io.input(0, as: Float.self), b = io.input(1, as: UInt8.self), scales = io.input(2, as: Float.self)
-            let bias = hasBias ? io.input(5, as: Float.self) : nil, groups = hasGroups ? io.input(4, as: Int32.self) : nil
-            if let groups {
+        let weights = BlockedWeights(
+            k: k, n: n, bits: bits, blockSize: blockSize, blocks: blocks, zeroType: context.has(3) ? try context.type(3) : nil,
+            hasGroups: context.has(4), kernels: apus_quantize_select(context.levels))
+        if rows <= MatMulNBitsOperator.mostRowsInPlace, !context.has(4) { return try prepareInPlace(context, weights, rows: rows) }
+        return try prepareUnpacked(context, weights, rows: rows)
+    }
+
+    /// Up to this many rows the codes are multiplied as they are; more are worth unpacking.
+    private static let mostRowsInPlace = 12
+
+    /// Few rows: the kernel reads the codes once for every APUS_NBITS_ROWS of them.
+    private func prepareInPlace(_ context: PrepareContext, _ weights: BlockedWeights, rows: Int) throws -> any PreparedNode {
+        guard let kernels = apus_nbits_select(context.levels) else { throw ApusError(.internal, "there is no n-bit kernel") }
+        let (k, n, bits, blockSize, blocks, hasBias) = (k, n, bits, blockSize, blocks, context.has(5))
+        let arranged = Int(apus_nbits_arranged_size(kernels, UInt32(bits), blockSize, blocks))
+        let arrangedBytes = try arranged.multiplied(by: rows).multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let zeroCount = try blocks.multiplied(by: n)
+        // Packed zero points as floats, once where they are constant.
+        let needsZeros = weights.zeroType == .uint8
+        let zeros = needsZeros
+            ? try context.packed(3, key: "\(bits)-bit zero points of \(n) rows") { tensor, budget in
+                let storage = try Storage.allocate(byteCount: try zeroCount.multiplied(by: 4), budget: budget, purpose: "zero points")
+                weights.unpackZeroPoints(tensor.pointer.assumingMemoryBound(to: UInt8.self), storage.base.assumingMemoryBound(to: Float.self))
+                return storage
+            } : nil
+        let zeroBytes = needsZeros && zeros == nil ? try zeroCount.multiplied(by: 4) : 0
+        let isParallel = context.threads > 1 && FloatProduct.saturatingProduct([rows, n, k]) >= FloatProduct.leastParallelWork
+        let columns = isParallel ? max(16, (n + context.threads * 4 - 1) / (context.threads * 4)) : n
+        let most = Int(APUS_NBITS_ROWS)
+        return PreparedKernel("nbits_" + String(cString: kernels.pointee.name), workspace: try arrangedBytes.adding(zeroBytes)) { io in
+            let a = io.input(0, as: Float.self), order = io.workspace.assumingMemoryBound(to: Float.self)
+            for row in 0..<rows {
+                apus_nbits_arrange(kernels, UInt32(bits), blockSize, blocks, k, a + row * k, order + row * arranged)
+            }
+            var template = apus_nbits_args()
+            template.k = k
+            template.bits = UInt32(bits)
+            template.block_size = blockSize
+            template.blocks = blocks
+            template.codes = io.input(1, as: UInt8.self)
+            template.scales = io.input(2, as: Float.self)
+            template.bias = hasBias ? io.input(5, as: Float.self) : nil
+            template.c_stride = n
+            if let zeros {
+                template.zero_points = UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self))
+            } else if needsZeros {
+                let own = (io.workspace + arrangedBytes).assumingMemoryBound(to: Float.self)
+                weights.unpackZeroPoints(io.input(3, as: UInt8.self), own)
+                template.zero_points = UnsafePointer(own)
+            } else if weights.zeroType != nil {
+                template.zero_points = io.input(3, as: Float.self)
+            }
+            let arguments = template, target = io.output(0, as: Float.self)
+            io.pool.inChunks(n, of: columns) { range in
+                var args = arguments
+                for first in stride(from: 0, to: rows, by: most) {
+                    args.m = min(most, rows - first)
+                    args.a = UnsafePointer(order + first * arranged)
+                    args.c = target + first * n
+                    kernels.pointee.run(&args, range.lowerBound, range.upperBound)
+                }
+            }
+        }
+    }
+
+    /// Many rows: a few columns at a time are brought to float, packed, and multiplied as floats are.
+    private func prepareUnpacked(_ context: PrepareContext, _ weights: BlockedWeights, rows: Int) throws -> any PreparedNode {
+        let (k, n, blocks, hasBias) = (k, n, blocks, context.has(5))
+        let probe = try FloatProduct(levels: context.levels, m: rows, n: n, k: k, threads: 1)
+        let tile = Int(probe.kernel.pointee.nr) * 4, tasks = (n + tile - 1) / tile
+        let product = try FloatProduct(levels: context.levels, m: rows, n: min(n, tile), k: k, threads: 1)
+        let last = try FloatProduct(levels: context.levels, m: rows, n: n - (tasks - 1) * tile, k: k, threads: 1)
+        let chunks = context.threads > 1 && FloatProduct.saturatingProduct([rows, n, k]) >= FloatProduct.leastParallelWork
+            ? min(tasks, context.threads * 4) : 1
+        let lineBytes = try tile.multiplied(by: k).multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let packedBytes = try product.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let codeBytes = try weights.paddedCount.roundedUp(to: Storage.alignment)
+        let scratch = try max(product.workspaceByteCount, last.workspaceByteCount).roundedUp(to: Storage.alignment)
+        let bytes = try lineBytes.adding(packedBytes).adding(codeBytes).adding(scratch)
+        let name = "nbits_unpacked_" + String(cString: probe.kernel.pointee.name)
+        return PreparedKernel(name, workspace: try bytes.multiplied(by: chunks)) { io in
+            if weights.hasGroups {
+                let groups = io.input(4, as: Int32.self)
                 for index in 0..<k where groups[index] < 0 || Int(groups[index]) >= blocks {
                     throw ApusError(.invalidValue, "g_idx holds \(groups[index]); from 0 to \(blocks - 1) expected")
                 }
             }
-            let target = io.output(0, as: Float.self), mask = UInt8((1 << bits) - 1), perByte = 8 / bits
-            let middle = Float(1 << (bits - 1))
-            io.pool.parallel(tasks) { task in
-                let line = (io.workspace + task * lineBytes).assumingMemoryBound(to: Float.self)
-                func zeroPoint(_ row: Int, _ block: Int) -> Float {
-                    switch zeroType {
-                    case nil: middle
-                    case .uint8:
-                        Float(
-                            (io.input(3, as: UInt8.self)[row * zeroPointBytes + block / perByte] >> UInt8(block % perByte * bits)) & mask)
-                    default: io.input(3, as: Float.self)[row * blocks + block]
-                    }
-                }
-                for column in task * columns..<min(n, (task + 1) * columns) {
-                    let codes = b + column * blocks * blockBytes
-                    for block in 0..<blocks {
-                        let first = block * blockSize, last = min(k, first + blockSize)
-                        let scale = scales[column * blocks + block], zero = zeroPoint(column, block)
-                        for index in first..<last {
-                            let code = Float((codes[index / perByte] >> UInt8(index % perByte * bits)) & mask)
-                            if let groups {
-                                let group = Int(groups[index])
-                                line[index] = (code - zeroPoint(column, group)) * scales[column * blocks + group]
-                            } else {
-                                line[index] = (code - zero) * scale
-                            }
-                        }
-                    }
-                    for row in 0..<rows {
-                        target[row * n + column] = dotProduct(a + row * k, line, k) + (bias?[column] ?? 0)
-                    }
+            let perChunk = (tasks + chunks - 1) / chunks
+            io.pool.parallel(chunks) { chunk in
+                let own = io.workspace + chunk * bytes
+                let lines = own.assumingMemoryBound(to: Float.self), packed = (own + lineBytes).assumingMemoryBound(to: Float.self)
+                let codes = (own + lineBytes + packedBytes).assumingMemoryBound(to: UInt8.self)
+                for task in min(tasks, chunk * perChunk)..<min(tasks, (chunk + 1) * perChunk) {
+                    let product = task == tasks - 1 ? last : product, first = task * tile
+                    for column in 0..<product.n { weights.unpack(io, first + column, codes, lines + column * k) }
+                    product.pack(lines, rowStride: 1, columnStride: k, to: packed)
+                    var args = product.arguments(aStride: k, cStride: n)
+                    args.a = io.input(0, as: Float.self)
+                    args.b = UnsafePointer(packed)
+                    args.c = io.output(0, as: Float.self) + first
+                    if hasBias { args.epilogue.bias = io.input(5, as: Float.self) + first }
+                    product.run(args, workspace: own + lineBytes + packedBytes + codeBytes, pool: io.pool)
                 }
             }
         }
     }
 }
 
-/// The dot product, summed in eight lanes: the order does not depend on the machine.
-private func dotProduct(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Float {
-    var sums = SIMD8<Float>(repeating: 0), index = 0
-    while index + 8 <= count {
-        let x = UnsafeRawPointer(a + index).loadUnaligned(as: SIMD8<Float>.self)
-        let y = UnsafeRawPointer(b + index).loadUnaligned(as: SIMD8<Float>.self)
-        sums += x * y
-        index += 8
+/// How the weights of MatMulNBits lie in its inputs 1 to 4.
+private struct BlockedWeights: @unchecked Sendable {
+    let k: Int
+    let n: Int
+    let bits: Int
+    let blockSize: Int
+    let blocks: Int
+    /// nil: the middle of the codes.
+    let zeroType: ElementType?
+    let hasGroups: Bool
+    let kernels: UnsafePointer<apus_quantize_kernels>?
+
+    /// Elements of a row, those that fill the last block included.
+    var paddedCount: Int { blocks * blockSize }
+    /// Bytes of the packed zero points of one row.
+    private var zeroPointBytes: Int { (blocks * bits + 7) / 8 }
+
+    /// All zero points, packed row by row, as floats.
+    func unpackZeroPoints(_ source: UnsafePointer<UInt8>, _ target: UnsafeMutablePointer<Float>) {
+        for row in 0..<n {
+            for block in 0..<blocks { target[row * blocks + block] = zeroPoint(source, row, block) }
+        }
     }
-    var sum = sums.sum()
-    while index < count {
-        sum += a[index] * b[index]
-        index += 1
+
+    private func zeroPoint(_ source: UnsafePointer<UInt8>, _ row: Int, _ block: Int) -> Float {
+        let perByte = 8 / bits
+        return Float((source[row * zeroPointBytes + block / perByte] >> UInt8(block % perByte * bits)) & UInt8((1 << bits) - 1))
     }
-    return sum
+
+    /// Row `row` of B as floats; `codes` has room for `paddedCount` bytes.
+    func unpack(_ io: NodeIO, _ row: Int, _ codes: UnsafeMutablePointer<UInt8>, _ target: UnsafeMutablePointer<Float>) {
+        let source = io.input(1, as: UInt8.self) + row * (paddedCount * bits / 8)
+        switch bits {
+        case 4: kernels?.pointee.unpack4(paddedCount, source, false, codes)
+        case 2: kernels?.pointee.unpack2(paddedCount, source, false, codes)
+        default: codes.update(from: source, count: paddedCount)
+        }
+        let scales = io.input(2, as: Float.self) + row * blocks
+        func zero(_ block: Int) -> Float {
+            switch zeroType {
+            case nil: Float(1 << (bits - 1))
+            case .uint8: zeroPoint(io.input(3, as: UInt8.self), row, block)
+            default: io.input(3, as: Float.self)[row * blocks + block]
+            }
+        }
+        if hasGroups {
+            let groups = io.input(4, as: Int32.self)
+            for index in 0..<k {
+                let group = Int(groups[index])
+                target[index] = (Float(codes[index]) - zero(group)) * scales[group]
+            }
+            return
+        }
+        for block in 0..<blocks {
+            let first = block * blockSize, last = min(k, first + blockSize), scale = scales[block], zero = zero(block)
+            for index in first..<last { target[index] = (Float(codes[index]) - zero) * scale }
+        }
+    }
 }

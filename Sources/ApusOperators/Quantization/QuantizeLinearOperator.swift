@@ -1,5 +1,6 @@
 import ApusCore
 import ApusGraph
+import CApusKernels
 
 /// y = saturate(round(x / scale) + zero point), with one scale for the tensor, an axis' index or a block.
 struct QuantizeLinearOperator: Operator {
@@ -77,7 +78,7 @@ struct QuantizeLinearOperator: Operator {
         else { throw ApusError(.internal, "the granularity is unknown") }
         let quantizer = Quantizer(
             sourceType: sourceType, type: type, shape: shape, runs: QuantizationRuns(granularity, shape),
-            precision: precision, saturates: saturates)
+            precision: precision, saturates: saturates, kernels: apus_quantize_select(context.levels))
         let scaleCount = scaleShape.count
         let zeroPointOffset = try scaleCount.multiplied(by: 4).roundedUp(to: 64)
         let codesOffset = try zeroPointOffset.multiplied(by: 2)
@@ -118,6 +119,7 @@ private struct Quantizer: @unchecked Sendable {
     let runs: QuantizationRuns
     let precision: ElementType?
     let saturates: Bool
+    let kernels: UnsafePointer<apus_quantize_kernels>?
 
     func run(
         _ pool: ThreadPool, _ source: UnsafeRawPointer, _ scales: UnsafePointer<Float>, _ zeroPoints: UnsafePointer<Int32>,
@@ -125,38 +127,29 @@ private struct Quantizer: @unchecked Sendable {
     ) {
         pool.inChunks(runs.runCount, of: runs.runsPerChunk) { range in
             if sourceType == .float32, precision == nil, let limits = IntegerRange(type) {
-                let source = source.assumingMemoryBound(to: Float.self)
-                switch type {
-                case .int8: integers(range, source, scales, zeroPoints, target.assumingMemoryBound(to: Int8.self), limits)
-                case .uint16: integers(range, source, scales, zeroPoints, target.assumingMemoryBound(to: UInt16.self), limits)
-                case .int16: integers(range, source, scales, zeroPoints, target.assumingMemoryBound(to: Int16.self), limits)
-                // Codes of narrower types are the low bits of their two's complement.
-                default: integers(range, source, scales, zeroPoints, target.assumingMemoryBound(to: UInt8.self), limits)
-                }
+                // Codes of types below 8 bits are the low bits of their two's complement.
+                integers(range, source.assumingMemoryBound(to: Float.self), scales, zeroPoints, target, limits)
             } else {
                 general(range, source, scales, zeroPoints, target)
             }
         }
     }
 
-    @inline(__always)
-    private func integers<T: FixedWidthInteger>(
+    private func integers(
         _ range: Range<Int>, _ source: UnsafePointer<Float>, _ scales: UnsafePointer<Float>, _ zeroPoints: UnsafePointer<Int32>,
-        _ target: UnsafeMutablePointer<T>, _ limits: IntegerRange
+        _ target: UnsafeMutableRawPointer, _ limits: IntegerRange
     ) {
+        var args = apus_quantize_args()
+        (args.low, args.high) = (limits.lowest, limits.highest)
+        let isWide = type.bitWidth == 16
         runs.forEach(in: range) { offset, count, scaleIndex, step in
-            if step == 0 {
-                let scale = scales[scaleIndex]
-                let requantize = Requantization(limits, zeroPoint: zeroPoints[scaleIndex])
-                for index in offset..<offset + count {
-                    target[index] = T(truncatingIfNeeded: requantize(source[index] / scale))
-                }
-            } else {
-                for index in 0..<count {
-                    let requantize = Requantization(limits, zeroPoint: zeroPoints[scaleIndex + index])
-                    target[offset + index] = T(truncatingIfNeeded: requantize(source[offset + index] / scales[scaleIndex + index]))
-                }
-            }
+            args.n = count
+            args.x = source + offset
+            args.scale = scales + scaleIndex
+            args.zero_point = zeroPoints + scaleIndex
+            args.per_element = step != 0
+            args.y = target + (isWide ? 2 * offset : offset)
+            if isWide { kernels?.pointee.quantize16(&args) } else { kernels?.pointee.quantize8(&args) }
         }
     }
 

@@ -126,125 +126,57 @@ struct QuantizedConvolutionOperator: Operator {
         let x = try context.shape(0), w = try context.shape(form.weights), y = try context.outputShape(0)
         if y.count == 0 { return PreparedKernel("nothing") { _ in } }
         let spatial = isChannelsLast ? Array(x.dimensions[1..<(x.rank - 1)]) : Array(x.dimensions[2...])
-        let geometry = try window.geometry(input: spatial, kernel: Array(w.dimensions[2...]))
-        let perGroup = w[1], channels = w[1] * group, rows = w[0] / group
-        let (inputPixels, outputPixels, taps) = (geometry.inputPixels, geometry.outputPixels, geometry.taps)
-        let table = try geometry.table(pixelStride: isChannelsLast ? max(channels, 1) : 1, budget: context.packed.budget)
-        let product = try IntegerProduct(k: try perGroup.multiplied(by: taps))
-        let weightBytes = try product.byteCount(lines: w[0]).roundedUp(to: 64)
-        let weightsAreSigned = try context.type(form.weights) == .int8, isSigned = try context.type(0) == .int8
-        let weightCount = w[0]
-        func pack(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer) {
-            let lines = target.assumingMemoryBound(to: Int16.self)
-            if weightsAreSigned {
-                product.fill(
-                    nil, MatrixLines(source, Int8.self, lineStride: product.k, elementStride: 1, k: product.k), 0..<weightCount, lines)
-            } else {
-                product.fill(
-                    nil, MatrixLines(source, UInt8.self, lineStride: product.k, elementStride: 1, k: product.k), 0..<weightCount, lines)
-            }
-        }
-        let packed = try context.packed(form.weights, key: "integer convolution \(product.k)") { tensor, budget in
-            let storage = try Storage.allocate(byteCount: weightBytes, budget: budget, purpose: "packed weights")
-            pack(tensor.pointer, storage.base)
-            return storage
-        }
-        let packedBytes = packed == nil ? weightBytes : 0
-        let pass = product.linesPerPass(outputPixels)
-        let lineBytes = try product.byteCount(lines: pass).roundedUp(to: 64)
-        let sumBytes = try pass.multiplied(by: 4).roundedUp(to: 64)
-        let weightZeroCount = context.has(form.weightZeroPoint) ? try context.shape(form.weightZeroPoint).count : 1
+        let channels = isChannelsLast ? x[x.rank - 1] : x[1]
+        let zeroPoints = context.has(form.weightZeroPoint) ? context.constant(form.weightZeroPoint) : nil
+        let convolution = try IntegerConvolution(
+            context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions[2...])), batch: x[0], inChannels: channels,
+            outChannels: w[0], group: group, weights: form.weights,
+            weightZeroPoints: context.has(form.weightZeroPoint) ? zeroPoints.map { .constant($0) } ?? .computed : .none)
+        let weightZeroCount = context.has(form.weightZeroPoint) ? try context.shape(form.weightZeroPoint).count : 0
         let weightScaleCount = try form.weightScale.map { try context.shape($0).count } ?? 1
-        let zeroBytes = try weightZeroCount.multiplied(by: 4).roundedUp(to: 64)
-        let workspace = try packedBytes.adding(lineBytes).adding(sumBytes).adding(zeroBytes)
-        let (form, group, isChannelsLast) = (form, group, isChannelsLast)
+        let columns = try w[0].multiplied(by: 4).roundedUp(to: Storage.alignment)
+        // Scales and zero points of the weights, then the images with their channels last, then what the convolution needs.
+        let pixels = spatial.reduce(1, &*), outputPixels = y.count / (y[0] * w[0])
+        let movesInput = !isChannelsLast && channels > 1 && pixels > 1, movesOutput = !isChannelsLast && w[0] > 1 && outputPixels > 1
         let (type, weightType, outputType) = (try context.type(0), try context.type(form.weights), try context.outputType(0))
-        let batch = x[0], imageIn = channels * inputPixels, imageOut = w[0] * outputPixels
-        let pixelStep = isChannelsLast ? weightCount : 1, channelStep = isChannelsLast ? 1 : outputPixels
-        let inputChannelStep = isChannelsLast ? 1 : inputPixels
+        let outputSize = outputType.bitWidth / 8
+        let inputBytes = movesInput ? try x.count.roundedUp(to: Storage.alignment) : 0
+        let outputBytes = movesOutput ? try y.count.multiplied(by: outputSize).roundedUp(to: Storage.alignment) : 0
+        let workspace = try columns.multiplied(by: 2).adding(inputBytes).adding(outputBytes).adding(convolution.workspaceByteCount)
+        let (form, batch, outChannels) = (form, x[0], w[0])
 
-        return PreparedKernel("integer convolution", workspace: workspace) { io in
-            var weights = UnsafeRawPointer(io.workspace)
-            if let packed { weights = UnsafeRawPointer(packed.base) } else { pack(io.input(form.weights), io.workspace) }
-            let lines = (io.workspace + packedBytes).assumingMemoryBound(to: Int16.self)
-            let sums = (io.workspace + packedBytes + lineBytes).assumingMemoryBound(to: Int32.self)
-            let weightZeros = (io.workspace + packedBytes + lineBytes + sumBytes).assumingMemoryBound(to: Int32.self)
-            loadZeroPoints(weightType, io.has(form.weightZeroPoint) ? io.input(form.weightZeroPoint) : nil, weightZeros, count: weightZeroCount)
+        return PreparedKernel(convolution.kernelName, workspace: workspace) { io in
+            let scales = io.workspace.assumingMemoryBound(to: Float.self)
+            let weightZeros = (io.workspace + columns).assumingMemoryBound(to: Int32.self)
+            let moved = io.workspace + 2 * columns
+            loadZeroPoints(
+                weightType, weightZeroCount > 0 ? io.input(form.weightZeroPoint) : nil, weightZeros, count: max(1, weightZeroCount))
             var zeroPoint: Int32 = 0, outputZeroPoint: Int32 = 0
             loadZeroPoints(type, io.has(form.zeroPoint) ? io.input(form.zeroPoint) : nil, &zeroPoint, count: 1)
             if let index = form.outputZeroPoint { loadZeroPoints(outputType, io.input(index), &outputZeroPoint, count: 1) }
-            let bias = form.bias.flatMap { io.has($0) ? io.input($0, as: Int32.self) : nil }
-            let offsets = table.base.assumingMemoryBound(to: Int.self)
-            for image in 0..<batch {
-                for part in 0..<group {
-                    let first = part * rows
-                    let source = io.input(0) + image * imageIn + part * perGroup * inputChannelStep
-                    func run<Epilogue: IntegerEpilogue>(_ epilogue: Epilogue) {
-                        for begin in stride(from: 0, to: outputPixels, by: max(1, pass)) {
-                            let end = min(outputPixels, begin + pass)
-                            func fill<T: FixedWidthInteger>(_: T.Type) {
-                                product.fill(
-                                    io.pool,
-                                    WindowLines(
-                                        elements: source.assumingMemoryBound(to: T.self), table: offsets, taps: taps, channels: perGroup,
-                                        channelStride: inputChannelStep, zeroPoint: Int16(truncatingIfNeeded: zeroPoint)),
-                                    begin..<end, lines, sums: sums)
-                            }
-                            if isSigned { fill(Int8.self) } else { fill(UInt8.self) }
-                            product.multiply(
-                                io.pool, rows: weights.assumingMemoryBound(to: Int16.self) + first * product.stride, rowCount: rows,
-                                rowFactors: LineFactors(
-                                    values: weightZeros + (weightZeroCount == 1 ? 0 : first), step: weightZeroCount == 1 ? 0 : 1),
-                                columns: lines, columnCount: end - begin, columnFactors: LineFactors(values: sums, step: 1),
-                                firstColumn: begin, epilogue)
-                        }
-                    }
-                    let place = image * imageOut + first * channelStep
-                    guard let scale = form.scale, let weightScale = form.weightScale, let outputScale = form.outputScale else {
-                        run(StoringEpilogue(target: io.output(0, as: Int32.self) + place, stride: channelStep))
-                        continue
-                    }
-                    let scales = ProductScales(
-                        a: io.input(weightScale, as: Float.self) + (weightScaleCount == 1 ? 0 : first),
-                        aCount: weightScaleCount == 1 ? 1 : rows, b: io.input(scale, as: Float.self), bStep: 0,
-                        output: io.input(outputScale, as: Float.self)[0])
-                    let sumBias = bias.map { SumBias(values: $0 + first, rowStride: 1, columnStride: 0) }
-                    if outputType == .int8 {
-                        run(
-                            RequantizingEpilogue(
-                                io.output(0) + place, Int8.self, stride: channelStep, columnStride: pixelStep, scales: scales,
-                                bias: sumBias, zeroPoint: outputZeroPoint))
-                    } else {
-                        run(
-                            RequantizingEpilogue(
-                                io.output(0) + place, UInt8.self, stride: channelStep, columnStride: pixelStep, scales: scales,
-                                bias: sumBias, zeroPoint: outputZeroPoint))
-                    }
-                }
+            if let scale = form.scale, let weightScale = form.weightScale, let outputScale = form.outputScale {
+                fillProductScales(
+                    scales, count: outChannels, a: io.input(scale, as: Float.self)[0], b: io.input(weightScale, as: Float.self),
+                    bStep: weightScaleCount == 1 ? 0 : 1, output: io.input(outputScale, as: Float.self)[0])
             }
-            withExtendedLifetime(table) {}
-        }
-    }
-}
-
-/// What a window sees at each output pixel: channel by channel, tap by tap. Padding is the zero point.
-private struct WindowLines<Element: FixedWidthInteger>: LineSource, @unchecked Sendable {
-    let elements: UnsafePointer<Element>
-    /// By pixel and tap: where the pixel lies; negative: padding.
-    let table: UnsafePointer<Int>
-    let taps: Int
-    let channels: Int
-    let channelStride: Int
-    let zeroPoint: Int16
-
-    @inline(__always)
-    func fill(_ index: Int, _ target: UnsafeMutablePointer<Int16>) {
-        let offsets = table + index * taps
-        for channel in 0..<channels {
-            let plane = elements + channel * channelStride, line = target + channel * taps
-            for tap in 0..<taps {
-                let offset = offsets[tap]
-                line[tap] = offset < 0 ? 0 : Int16(truncatingIfNeeded: plane[offset]) &- zeroPoint
+            var input = io.input(0)
+            if movesInput {
+                transposeImages(
+                    batch, rows: channels, columns: pixels, elementSize: 1, from: input, to: moved, pool: io.pool)
+                input = UnsafeRawPointer(moved)
+            }
+            let output = movesOutput ? moved + inputBytes : io.output(0)
+            convolution.run(
+                IntegerConvolution.Call(
+                    input: input, zeroPoint: zeroPoint, weights: io.input(form.weights), weightZeroPoints: weightZeros,
+                    hasWeightZeroPointPerChannel: weightZeroCount > 1, output: output,
+                    bias: form.bias.flatMap { io.has($0) ? io.input($0, as: Int32.self) : nil },
+                    scales: form.scale == nil ? nil : UnsafePointer(scales), outputType: outputType, outputZeroPoint: outputZeroPoint),
+                workspace: moved + inputBytes + outputBytes, pool: io.pool)
+            if movesOutput {
+                transposeImages(
+                    batch, rows: outputPixels, columns: outChannels, elementSize: outputSize, from: UnsafeRawPointer(output),
+                    to: io.output(0), pool: io.pool)
             }
         }
     }

@@ -1,5 +1,6 @@
 import ApusCore
 import ApusGraph
+import CApusKernels
 
 /// Matrix products of 8-bit integers: MatMulInteger, QLinearMatMul and com.microsoft's QGemm, DynamicQuantizeMatMul and
 /// MatMulIntegerToFloat, which differ in where their parameters stand and in what becomes of the sums.
@@ -155,23 +156,27 @@ struct QuantizedProductOperator: Operator {
         let plan = try BatchedProduct(
             product.operand(aShape, isLeft: true, transposes: transposesA),
             product.operand(bShape, isLeft: false, transposes: transposesB), budget: context.packed.budget)
+        let parameters = try Parameters(form, context)
+        let biasStrides = try sumBiasStrides(context)
+        let hasPlainBias = biasStrides == nil || (biasStrides?.row == 0 && (biasStrides?.column == 1 || plan.n == 1))
         let run = try QuantizedProductRun(
-            plan, aIsSigned: try context.type(form.a) == .int8, bIsSigned: try context.type(form.b) == .int8,
-            bShape: bShape, matrices: try PartialShape(product.bBatch).concrete()?.count ?? 1)
+            context, plan, aIsSigned: try context.type(form.a) == .int8, bIsSigned: try context.type(form.b) == .int8,
+            matrices: try PartialShape(product.bBatch).concrete()?.count ?? 1,
+            isRowwise: parameters.aScaleCount > 1 || !hasPlainBias
+                || (parameters.aZeroPointCount > 1 && parameters.aZeroPointCount < plan.m))
         let packed = try context.packed(form.b, key: run.packedKey) { tensor, budget in
             let storage = try Storage.allocate(byteCount: run.allPackedByteCount, budget: budget, purpose: "a packed matrix")
             run.packAll(tensor.pointer, storage.base, nil)
             return storage
         }
-        let parameters = try Parameters(form, context)
         let packedBytes = packed == nil ? run.allPackedByteCount : 0
         let aBytes = form.quantizesA ? try aShape.count.roundedUp(to: 64) : 0
         let workspace = try packedBytes.adding(aBytes).adding(parameters.byteCount).adding(run.workspaceByteCount)
         let (form, alpha, aCount) = (form, alpha, aShape.count)
         let type = try context.outputType(0)
-        let biasStrides = try sumBiasStrides(context)
+        let dynamicRange = DynamicRange(levels: context.levels)
         let outputScaleType = try form.outputScale.flatMap { context.has($0) ? try context.type($0) : nil }
-        return PreparedKernel("integer product", workspace: max(64, workspace)) { io in
+        return PreparedKernel("qgemm_" + String(cString: run.product.kernel.pointee.name), workspace: max(64, workspace)) { io in
             var memory = io.workspace
             let packedB: UnsafeRawPointer
             if let packed {
@@ -186,8 +191,8 @@ struct QuantizedProductOperator: Operator {
             var a = io.input(form.a)
             if form.quantizesA {
                 let source = io.input(form.a, as: Float.self)
-                let range = DynamicRange.parameters(source, count: aCount)
-                DynamicRange.quantize(io.pool, source, memory.assumingMemoryBound(to: UInt8.self), count: aCount, range)
+                let range = dynamicRange.parameters(source, count: aCount)
+                dynamicRange.quantize(io.pool, source, memory.assumingMemoryBound(to: UInt8.self), count: aCount, range)
                 a = UnsafeRawPointer(memory)
                 values.aScales[0] = range.scale
                 values.aZeroPoints[0] = range.zeroPoint
@@ -277,6 +282,13 @@ struct QuantizedProductOperator: Operator {
     }
 }
 
+/// A 32-bit addend of the sums; element [row, column] at row * rowStride + column * columnStride.
+struct SumBias: @unchecked Sendable {
+    let values: UnsafePointer<Int32>
+    let rowStride: Int
+    let columnStride: Int
+}
+
 /// Runs the products of a batch.
 private struct QuantizedProductRun: @unchecked Sendable {
     let plan: BatchedProduct
@@ -288,38 +300,50 @@ private struct QuantizedProductRun: @unchecked Sendable {
     /// Of one matrix of B, and of all.
     let packedByteCount: Int
     let allPackedByteCount: Int
-    /// What `run` needs for the widened rows of A.
     let workspaceByteCount: Int
-    /// Rows of A to widen at a time.
-    private let pass: Int
+    /// Whether scales or addends differ from row to row, which the kernel does not know: each row is a product of its own.
+    private let isRowwise: Bool
+    /// Parts of the batch that may run at the same time, and what each of them needs.
+    private let chunks: Int
+    private let chunkByteCount: Int
+    private let columnBytes: Int
 
-    init(_ plan: BatchedProduct, aIsSigned: Bool, bIsSigned: Bool, bShape: Shape, matrices: Int) throws {
+    init(
+        _ context: PrepareContext, _ plan: BatchedProduct, aIsSigned: Bool, bIsSigned: Bool, matrices: Int, isRowwise: Bool
+    ) throws {
         self.plan = plan
         self.matrices = matrices
         self.aIsSigned = aIsSigned
         self.bIsSigned = bIsSigned
-        product = try IntegerProduct(k: plan.k)
-        packedByteCount = try product.byteCount(lines: plan.n)
-        allPackedByteCount = try packedByteCount.multiplied(by: matrices).roundedUp(to: 64)
-        pass = product.linesPerPass(plan.m)
-        workspaceByteCount = try product.byteCount(lines: pass).adding(pass.multiplied(by: 4)).roundedUp(to: 64)
+        self.isRowwise = isRowwise
+        let work = FloatProduct.saturatingProduct([plan.m, plan.n, plan.k])
+        // Many products: each thread takes whole ones. Few large ones: each is cut.
+        let takesWhole = plan.count > 1 && (work < IntegerProduct.leastParallelWork || plan.count >= 2 * context.threads)
+        let isParallel = takesWhole && context.threads > 1
+            && FloatProduct.saturatingProduct([work, plan.count]) >= IntegerProduct.leastParallelWork
+        product = try IntegerProduct(
+            levels: context.levels, m: plan.m, n: plan.n, k: plan.k, threads: takesWhole || isRowwise ? 1 : context.threads)
+        packedByteCount = product.packedByteCount
+        allPackedByteCount = try packedByteCount.multiplied(by: matrices)
+        chunks = isParallel ? min(plan.count, context.threads * 2) : 1
+        columnBytes = try plan.n.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        chunkByteCount = try product.workspaceByteCount.adding(columnBytes.multiplied(by: 2))
+        workspaceByteCount = try chunkByteCount.multiplied(by: chunks)
     }
 
-    var packedKey: String {
-        "integer product \(plan.k) \(plan.n) \(plan.bLayout.rowStride) \(plan.bLayout.columnStride) x\(matrices)"
-    }
+    var packedKey: String { product.packedKey("\(plan.bLayout.rowStride) \(plan.bLayout.columnStride) x\(matrices)") }
 
-    /// Widens all matrices of B, their zero points left in: one packed form serves whatever these are.
+    /// Packs all matrices of B, their zero points left in: one packed form serves whatever these are.
     func packAll(_ b: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ pool: ThreadPool?) {
-        for index in 0..<matrices {
-            let source = b + index * plan.k * plan.n
-            let lines = (target + index * packedByteCount).assumingMemoryBound(to: Int16.self)
-            func pack<T: FixedWidthInteger>(_: T.Type) {
-                product.fill(
-                    pool, MatrixLines(source, T.self, lineStride: plan.bLayout.columnStride, elementStride: plan.bLayout.rowStride, k: plan.k),
-                    0..<plan.n, lines)
-            }
-            if bIsSigned { pack(Int8.self) } else { pack(UInt8.self) }
+        func pack(_ index: Int, _ pool: ThreadPool?) {
+            product.pack(
+                b + index * plan.k * plan.n, isSigned: bIsSigned, rowStride: plan.bLayout.rowStride,
+                columnStride: plan.bLayout.columnStride, to: target + index * packedByteCount, pool: pool)
+        }
+        if let pool, matrices > 1, plan.k * plan.n >= 1 << 10 {
+            pool.parallel(matrices) { pack($0, nil) }
+        } else {
+            for index in 0..<matrices { pack(index, pool) }
         }
     }
 
@@ -328,53 +352,62 @@ private struct QuantizedProductRun: @unchecked Sendable {
         _ parameters: QuantizedProductOperator.Parameters, type: ElementType, outputScale: Float?, outputZeroPoint: Int32,
         sumBias: SumBias?, bias: UnsafePointer<Float>?, workspace: UnsafeMutableRawPointer
     ) {
+        if plan.m == 0 || plan.n == 0 { return }
         let matrix = max(1, plan.k * plan.n), size = plan.m * plan.n
-        for index in 0..<plan.count {
-            let bIndex = plan.bOffset(index) / matrix
-            // Parameters for each row or column of a batch follow one another; fewer of them start again.
-            let bStep = parameters.bScaleCount == 1 ? 0 : 1
-            let bScales = values.bScales + (bIndex * plan.n * bStep) % max(1, parameters.bScaleCount)
-            let zeroStep = parameters.bZeroPointCount == 1 ? 0 : 1
-            let bZeroPoints = values.bZeroPoints + (bIndex * plan.n * zeroStep) % max(1, parameters.bZeroPointCount)
-            let row = plan.aOffset(index) / max(1, plan.k)
-            let (aScales, aScaleCount) = QuantizedProductRun.rows(values.aScales, parameters.aScaleCount, row, plan.m)
-            let (aZeroPoints, aZeroPointCount) = QuantizedProductRun.rows(values.aZeroPoints, parameters.aZeroPointCount, row, plan.m)
-            let scales = ProductScales(a: aScales, aCount: aScaleCount, b: bScales, bStep: bStep, output: outputScale)
-            func go<Element: FixedWidthInteger, Epilogue: IntegerEpilogue>(_: Element.Type, _ epilogue: Epilogue) {
-                let source = MatrixLines(
-                    a + plan.aOffset(index), Element.self, lineStride: plan.aLayout.rowStride, elementStride: plan.aLayout.columnStride,
-                    k: plan.k, zeroPoints: aZeroPoints, zeroPointCount: aZeroPointCount)
-                let lines = workspace.assumingMemoryBound(to: Int16.self)
-                let sums = (workspace + pass * product.stride * 2).assumingMemoryBound(to: Int32.self)
-                for first in stride(from: 0, to: plan.m, by: max(1, pass)) {
-                    let last = min(plan.m, first + pass)
-                    product.fill(io.pool, source, first..<last, lines, sums: sums)
-                    product.multiply(
-                        io.pool, rows: lines, rowCount: last - first, rowFactors: LineFactors(values: sums, step: 1), firstRow: first,
-                        columns: (packedB + bIndex * packedByteCount).assumingMemoryBound(to: Int16.self), columnCount: plan.n,
-                        columnFactors: LineFactors(values: bZeroPoints, step: zeroStep), epilogue)
+        var template = product.arguments(
+            aStride: plan.aLayout.rowStride, aColumnStride: plan.aLayout.columnStride, cStride: plan.n, aIsSigned: aIsSigned,
+            bIsSigned: bIsSigned)
+        switch type {
+        case .int32: template.output = APUS_QGEMM_S32
+        case .float32:
+            template.output = APUS_QGEMM_F32
+            template.bias = bias
+        default: template.requantize(type, zeroPoint: outputZeroPoint)
+        }
+        let arguments = template, target = io.output(0), elementSize = type.bitWidth / 8, perChunk = (plan.count + chunks - 1) / chunks
+        io.pool.parallel(chunks) { chunk in
+            let own = workspace + chunk * chunkByteCount
+            let scales = own.assumingMemoryBound(to: Float.self)
+            let addends = (own + columnBytes).assumingMemoryBound(to: Int32.self)
+            let scratch = own + 2 * columnBytes
+            var args = arguments
+            args.scales = UnsafePointer(scales)
+            for index in min(plan.count, chunk * perChunk)..<min(plan.count, (chunk + 1) * perChunk) {
+                let bIndex = plan.bOffset(index) / matrix
+                // Parameters for each row or column of a batch follow one another; fewer of them start again.
+                let bStep = parameters.bScaleCount == 1 ? 0 : 1
+                let bScales = values.bScales + (bIndex * plan.n * bStep) % max(1, parameters.bScaleCount)
+                if parameters.bZeroPointCount == 1 {
+                    args.b_zero_point = values.bZeroPoints[0]
+                } else {
+                    args.b_zero_points = UnsafePointer(values.bZeroPoints + (bIndex * plan.n) % parameters.bZeroPointCount)
                 }
-            }
-            func go<Epilogue: IntegerEpilogue>(_ epilogue: Epilogue) {
-                if aIsSigned { go(Int8.self, epilogue) } else { go(UInt8.self, epilogue) }
-            }
-            let target = io.output(0)
-            switch type {
-            case .int32:
-                go(StoringEpilogue(target: target.assumingMemoryBound(to: Int32.self) + index * size, stride: plan.n))
-            case .float32:
-                go(
-                    ScalingEpilogue(
-                        target: target.assumingMemoryBound(to: Float.self) + index * size, stride: plan.n, scales: scales,
-                        sumBias: sumBias, bias: bias))
-            case .int8:
-                go(
-                    RequantizingEpilogue(
-                        target + index * size, Int8.self, stride: plan.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
-            default:
-                go(
-                    RequantizingEpilogue(
-                        target + index * size, UInt8.self, stride: plan.n, scales: scales, bias: sumBias, zeroPoint: outputZeroPoint))
+                let row = plan.aOffset(index) / max(1, plan.k)
+                let (aScales, aScaleCount) = QuantizedProductRun.rows(values.aScales, parameters.aScaleCount, row, plan.m)
+                let (aZeroPoints, aZeroPointCount) = QuantizedProductRun.rows(values.aZeroPoints, parameters.aZeroPointCount, row, plan.m)
+                if aZeroPointCount == plan.m { args.a_zero_points = aZeroPoints } else { args.a_zero_point = aZeroPoints[0] }
+                args.a = a + plan.aOffset(index)
+                args.b = packedB + bIndex * packedByteCount
+                args.c = target + index * size * elementSize
+                fillProductScales(scales, count: plan.n, a: aScales[0], b: bScales, bStep: bStep, output: outputScale)
+                guard isRowwise else {
+                    args.sum_bias = sumBias?.values
+                    product.run(args, workspace: scratch, pool: io.pool)
+                    continue
+                }
+                for row in 0..<plan.m {
+                    if aScaleCount > 1 {
+                        fillProductScales(
+                            scales, count: plan.n, a: aScales[row % aScaleCount], b: bScales, bStep: bStep, output: outputScale)
+                    }
+                    if aZeroPointCount != plan.m { args.a_zero_point = aZeroPoints[row % aZeroPointCount] }
+                    if let sumBias {
+                        let line = sumBias.values + row * sumBias.rowStride
+                        for column in 0..<plan.n { addends[column] = line[column * sumBias.columnStride] }
+                        args.sum_bias = UnsafePointer(addends)
+                    }
+                    product.runRow(row, &args, scratch: scratch)
+                }
             }
         }
     }

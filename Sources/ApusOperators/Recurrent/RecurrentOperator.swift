@@ -5,8 +5,12 @@ import ApusGraph
 ///
 /// The input's products of all steps are computed at once; the loop over steps multiplies the state only. With `clip`, what
 /// goes into the gates' activations is bounded; the cell state is not.
+///
+/// com.microsoft's DynamicQuantizeLSTM has 8-bit weights, with the gates along the last axis, and their scales and zero points (for
+/// a direction, or for each of its columns) as inputs 8 to 11.
 struct RecurrentOperator: Operator {
     static let schemas = [
+        Schema("DynamicQuantizeLSTM", domain: "com.microsoft", since: [1], inputs: 12...12, outputs: 0...3),
         Schema("GRU", since: [1, 3, 7, 14, 22], inputs: 3...6, outputs: 0...2),
         Schema("LSTM", since: [1, 7, 14, 22], inputs: 3...8, outputs: 0...3),
         Schema("RNN", since: [1, 7, 14, 22], inputs: 3...6, outputs: 0...2),
@@ -21,15 +25,18 @@ struct RecurrentOperator: Operator {
     private struct Form {
         let gates: Int
         let activations: [String]
+        var isQuantized = false
     }
 
     private static let forms: [String: Form] = [
+        "DynamicQuantizeLSTM": Form(gates: 4, activations: ["Sigmoid", "Tanh", "Tanh"], isQuantized: true),
         "GRU": Form(gates: 3, activations: ["Sigmoid", "Tanh"]),
         "LSTM": Form(gates: 4, activations: ["Sigmoid", "Tanh", "Tanh"]),
         "RNN": Form(gates: 1, activations: ["Tanh"]),
     ]
 
     private let kind: Kind
+    private let isQuantized: Bool
     private let gates: Int
     private let activationsPerDirection: Int
     /// By direction: whether time runs backwards.
@@ -43,6 +50,7 @@ struct RecurrentOperator: Operator {
         guard let form = RecurrentOperator.forms[node.opType] else {
             throw ApusError(.internal, "\(node.opType) is no recurrent operator")
         }
+        isQuantized = form.isQuantized
         gates = form.gates
         activationsPerDirection = form.activations.count
         let direction = try node.choice("direction", of: ["forward", "reverse", "bidirectional", "foward"], default: "forward")
@@ -55,7 +63,7 @@ struct RecurrentOperator: Operator {
         if node.opset < 7 { _ = try node.optionalInt("output_sequence") }
         switch node.opType {
         case "GRU": kind = .gru(resetsAfter: node.opset >= 3 ? try node.bool("linear_before_reset", default: false) : false)
-        case "LSTM": kind = .lstm(couplesInputForget: try node.bool("input_forget", default: false))
+        case "LSTM", "DynamicQuantizeLSTM": kind = .lstm(couplesInputForget: try node.bool("input_forget", default: false))
         default: kind = .rnn
         }
     }
@@ -63,12 +71,12 @@ struct RecurrentOperator: Operator {
     // MARK: Shapes
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        let type = try context.type(0, oneOf: [.float32, .float16, .bfloat16, .float64])
-        _ = try context.commonType([0, 1, 2, 3, 5, 6, 7])
+        let type = try context.type(0, oneOf: isQuantized ? [.float32] : [.float32, .float16, .bfloat16, .float64])
+        _ = try context.commonType(isQuantized ? [0, 3, 5, 6, 7] : [0, 1, 2, 3, 5, 6, 7])
         if context.has(4) { _ = try context.type(4, oneOf: [.int32]) }
         let x = try context.dimensions(0, rank: 3...3), w = try context.dimensions(1, rank: 3...3), r = try context.dimensions(2, rank: 3...3)
         let count = reversed.count
-        let size: Dimension = hidden.map { .known($0) } ?? r?[2] ?? .unknown
+        let size: Dimension = hidden.map { .known($0) } ?? r?[isQuantized ? 1 : 2] ?? .unknown
         if let h = size.known, h < 1 { throw ApusError(.shapeMismatch, "the hidden size is \(h); it must be at least 1") }
         let batch = x?[isBatchFirst ? 0 : 1] ?? .unknown, steps = x?[isBatchFirst ? 1 : 0] ?? .unknown, input = x?[2] ?? .unknown
         func check(_ index: Int, _ name: String, _ found: [Dimension]?, _ expected: [Dimension]) throws {
@@ -81,8 +89,9 @@ struct RecurrentOperator: Operator {
             }
         }
         let all = size * .known(gates), directions = Dimension.known(count)
-        try check(1, "W", w, [directions, all, input])
-        try check(2, "R", r, [directions, all, size])
+        try check(1, "W", w, isQuantized ? [directions, input, all] : [directions, all, input])
+        try check(2, "R", r, isQuantized ? [directions, size, all] : [directions, all, size])
+        if isQuantized { try checkParameters(context, all) }
         if context.has(3) { try check(3, "B", try context.shape(3).dimensions, [directions, all * .known(2)]) }
         if context.has(4) { try check(4, "sequence_lens", try context.shape(4).dimensions, [batch]) }
         let state = isBatchFirst ? [batch, directions, size] : [directions, batch, size]
@@ -91,6 +100,23 @@ struct RecurrentOperator: Operator {
         if context.has(7) { try check(7, "P", try context.shape(7).dimensions, [directions, size * .known(3)]) }
         let sequence = isBatchFirst ? [batch, steps, directions, size] : [steps, directions, batch, size]
         return (0..<context.outputCount).map { ValueInfo(type, PartialShape($0 == 0 ? sequence : state)) }
+    }
+
+    /// Scales and zero points of W and R: one for each direction, or for each column of each direction.
+    private func checkParameters(_ context: InferenceContext, _ columns: Dimension) throws {
+        for (weights, scale) in [(1, 8), (2, 10)] {
+            let type = try context.type(weights, oneOf: [.uint8, .int8])
+            _ = try context.type(scale, oneOf: [.float32])
+            _ = try context.type(scale + 1, oneOf: [type])
+            for index in [scale, scale + 1] {
+                guard let shape = try context.shape(index).concrete(), let columns = columns.known else { continue }
+                let perColumn = try columns.multiplied(by: reversed.count)
+                guard shape.count == reversed.count || shape.count == perColumn else {
+                    throw ApusError(
+                        .shapeMismatch, "input \(index) has shape \(shape); \(reversed.count) or \(perColumn) elements expected")
+                }
+            }
+        }
     }
 
     func multiplyAccumulates(_ inputs: [ValueInfo?], _ outputs: [ValueInfo]) -> Int {
@@ -107,6 +133,10 @@ struct RecurrentOperator: Operator {
             let sizes = try sizes(context)
             return try prepare(context, sizes, DoubleRecurrentMath(sizes: sizes), "recurrent_double")
         }
+        if isQuantized {
+            let sizes = try sizes(context)
+            return try prepare(context, sizes, try QuantizedRecurrentMath(context, sizes), "recurrent_quantised")
+        }
         return try context.throughFloat32 { context in
             let sizes = try sizes(context)
             return try prepare(context, sizes, try FloatRecurrentMath(context, sizes), "recurrent_float")
@@ -118,7 +148,7 @@ struct RecurrentOperator: Operator {
         var parts = [0..<gates]
         if case .gru(false) = kind { parts = [0..<2, 2..<3] }
         return RecurrentSizes(
-            steps: x[isBatchFirst ? 1 : 0], batch: x[isBatchFirst ? 0 : 1], input: x[2], hidden: r[2], gates: gates,
+            steps: x[isBatchFirst ? 1 : 0], batch: x[isBatchFirst ? 0 : 1], input: x[2], hidden: r[isQuantized ? 1 : 2], gates: gates,
             directions: reversed.count, parts: parts)
     }
 

@@ -5,6 +5,8 @@ import ApusOperators
 /// Computes what depends on constants and known shapes alone, once.
 struct ConstantFolding: Pass {
     let name = "ConstantFolding"
+    /// Whether DequantizeLinear stays, for the passes that look for it.
+    var keepsQuantized = false
 
     /// Results larger than this, and larger than what they are made of, stay in the graph: folding would trade a file's
     /// mapped pages for memory.
@@ -13,6 +15,7 @@ struct ConstantFolding: Pass {
     func run(_ editor: GraphEditor, _ context: PassContext) throws {
         for index in editor.nodeIndices {
             let node = editor.graph.nodes[index]
+            if keepsQuantized, node.isStandard("DequantizeLinear") { continue }
             // Inference has computed small results, those of shapes among them.
             let known = node.outputs.map { context.info($0)?.constant }
             if !node.outputs.isEmpty, zip(node.outputs, known).allSatisfy({ $0 == nil || $1 != nil }) {

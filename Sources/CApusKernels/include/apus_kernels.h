@@ -11,6 +11,7 @@
 #include "apus_epilogue.h"
 #include "apus_half.h"
 #include "apus_indirection.h"
+#include "apus_nbits.h"
 #include "apus_normalization.h"
 #include "apus_pooling.h"
 #include "apus_qdepthwise.h"
