@@ -106,7 +106,7 @@ struct QuantizedLimits: Pass {
         let limits = Value.tensor(try Tensor(.float32, [2], [low, high], budget: context.evaluator.budget))
         let parameters = [Optional(y.scale), y.zeroPoint].map { $0.flatMap { editor.constant($0) } }
         let operation = try Registry.make(editor.graph.nodes[y.index], in: editor.graph)
-        guard case .tensor(let codes)?? = try? context.evaluator.evaluate(operation, [limits] + parameters, outputCount: 1).first
+        guard let result = try? context.evaluator.evaluate(operation, [limits] + parameters, outputCount: 1).first, case .tensor(let codes)? = result
         else { return nil }
         if y.type == .int8 {
             let ends = codes.array(Int8.self)
