@@ -50,6 +50,7 @@ package struct Optimizer {
         (99, TransposeCancelling()),
         (99, ConstantFolding()),
         (99, CommonSubexpressions()),
+        (99, WinogradTransforms()),
     ]
 
     /// Runs the passes of the level on `graph`, which must be verified and sorted, and stays so.

@@ -7,8 +7,9 @@ import CApusKernels
 /// The standard operator has channels first: [N, C, D1, D2, ...]. `apus.Conv`, which the optimiser makes, has channels last,
 /// [N, D1, D2, ..., C], for float32 and the 16-bit floats, and computes activation(X * (W · weight_scale) + bias + residual): inputs X, W
 /// (as the standard operator has it), bias [M] (optional), residual (optional, of the output's shape), weight_scale [M]
-/// (optional, constant as W then must be); attributes of Conv, activation, activation_params, and channels_first, which says
-/// that X, residual and output have the standard operator's layout.
+/// (optional, constant as W then must be); attributes of Conv, activation, activation_params; channels_first, which says
+/// that X, residual and output have the standard operator's layout; winograd: the greatest tile, 2 or 4, with which a 3×3
+/// convolution may be computed by Winograd's transforms, 0 (default) for none.
 struct ConvOperator: Operator {
     static let schemas = [
         Schema("Conv", since: [1, 11, 22], inputs: 2...3),
@@ -20,6 +21,8 @@ struct ConvOperator: Operator {
     let isFused: Bool
     let isLast: Bool
     let activation: FusedActivation
+    /// The greatest tile of Winograd's transforms that the optimiser allows; 0: none.
+    let winograd: Int
 
     init(_ node: NodeReader) throws {
         isFused = node.domain == "apus"
@@ -28,6 +31,10 @@ struct ConvOperator: Operator {
         group = try node.int("group", default: 1)
         guard group >= 1 else { throw ApusError(.invalidModel, "attribute \"group\" is \(group); it must be at least 1") }
         activation = isFused ? try FusedActivation(node) : .none
+        winograd = isFused ? try node.int("winograd", default: 0) : 0
+        guard [0, 2, 4].contains(winograd) else {
+            throw ApusError(.invalidModel, "attribute \"winograd\" is \(winograd); it must be 0, 2 or 4")
+        }
     }
 
     var overwrites: [(output: Int, input: Int)] { isFused ? [(0, 3)] : [] }
@@ -95,7 +102,8 @@ struct ConvOperator: Operator {
         let x = try context.shape(0), w = try context.shape(1)
         return try FloatConvolution(
             context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions.dropFirst(2))), batch: x[0],
-            inChannels: channels, outChannels: w[0], group: group, weights: 1, weightScale: scale, activation: activation)
+            inChannels: channels, outChannels: w[0], group: group, weights: 1, weightScale: scale, activation: activation,
+            winograd: winograd)
     }
 
     /// Channels last.

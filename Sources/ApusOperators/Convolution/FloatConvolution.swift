@@ -11,6 +11,7 @@ final class FloatConvolution: @unchecked Sendable {
         /// Through a table, once for each image and group.
         case indirect(FloatProduct, Storage)
         case depthwise(UnsafePointer<apus_depthwise_kernel>)
+        case winograd(WinogradConvolution)
     }
 
     private let method: Method
@@ -35,13 +36,15 @@ final class FloatConvolution: @unchecked Sendable {
         case .pointwise(let product): "conv_pointwise_" + String(cString: product.kernel.pointee.name)
         case .indirect(let product, _): "conv_" + String(cString: product.kernel.pointee.name)
         case .depthwise(let kernel): String(cString: kernel.pointee.name)
+        case .winograd(let convolution): convolution.name
         }
     }
 
-    /// `weights`: the input with the weights; `weightScale`: a constant input of one factor per output channel.
+    /// `weights`: the input with the weights; `weightScale`: a constant input of one factor per output channel; `winograd`: the
+    /// greatest tile of Winograd's transforms that may be used, 0 for none.
     init(
         _ context: PrepareContext, geometry: WindowGeometry, batch: Int, inChannels: Int, outChannels: Int, group: Int, weights: Int,
-        weightScale: Int? = nil, activation: FusedActivation = .none
+        weightScale: Int? = nil, activation: FusedActivation = .none, winograd: Int = 0
     ) throws {
         self.geometry = geometry
         self.batch = batch
@@ -65,6 +68,17 @@ final class FloatConvolution: @unchecked Sendable {
             packedByteCount = try taps.multiplied(by: outChannels).multiplied(by: 4)
             scratchByteCount = 0
             chunks = isParallel ? context.threads * 4 : 1
+        } else if context.constant(weights) != nil,
+            let tile = WinogradConvolution.tile(
+                greatest: winograd, geometry: geometry, group: group, images: batch, inChannels: inChannels, outChannels: outChannels)
+        {
+            let convolution = try WinogradConvolution(
+                levels: context.levels, tile: tile, geometry: geometry, images: batch, inChannels: inChannels,
+                outChannels: outChannels, threads: context.threads)
+            method = .winograd(convolution)
+            packedByteCount = convolution.packedByteCount
+            scratchByteCount = convolution.workspaceByteCount
+            chunks = 1
         } else if geometry.isPointwise, group == 1 {
             let product = try FloatProduct(
                 levels: context.levels, m: try batch.multiplied(by: pixels), n: n, k: k, threads: context.threads)
@@ -91,14 +105,21 @@ final class FloatConvolution: @unchecked Sendable {
         switch method {
         case .pointwise(let product), .indirect(let product, _): key = product.packedKey("conv group \(group) \(scale?.1 ?? "")")
         case .depthwise: key = "depthwise \(scale?.1 ?? "")"
+        case .winograd(let convolution): key = convolution.packedKey(scale?.1 ?? "")
         }
         let method = method, byteCount = packedByteCount
         packed = try context.packed(weights, key: key) { tensor, budget in
             let storage = try Storage.allocate(byteCount: byteCount, budget: budget, purpose: "packed convolution weights")
-            FloatConvolution.pack(
-                method, tensor.pointer.assumingMemoryBound(to: Float.self), constant: tensor,
-                scale: scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) },
-                to: storage.base.assumingMemoryBound(to: Float.self), channels: outChannels, group: group, taps: taps, k: k, pool: nil)
+            let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
+            let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
+            let target = storage.base.assumingMemoryBound(to: Float.self)
+            if case .winograd(let convolution) = method {
+                try convolution.pack(tensor, scale: factors, to: target, budget: budget)
+            } else {
+                FloatConvolution.pack(
+                    method, source, constant: tensor, scale: factors, to: target, channels: outChannels, group: group, taps: taps, k: k,
+                    pool: nil)
+            }
             return storage
         }
         if packed == nil, scale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
@@ -130,6 +151,7 @@ final class FloatConvolution: @unchecked Sendable {
             if let scale {
                 for index in 0..<(taps * channels) { packed[index] *= scale[index % channels] }
             }
+        case .winograd: break // packs its own weights, which are always constant
         }
     }
 
@@ -163,6 +185,10 @@ final class FloatConvolution: @unchecked Sendable {
             product.run(args, workspace: scratch, pool: pool)
         case .indirect(let product, let table):
             runIndirect(product, table, input, panels, epilogue, output, scratch, pool)
+        case .winograd(let convolution):
+            convolution.run(
+                input: input, panels: panels, zeros: UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self)), epilogue: epilogue,
+                output: output, scratch: scratch, pool: pool)
         case .depthwise(let kernel):
             runDepthwise(kernel, input, panels, epilogue, output, pool)
         }

@@ -22,4 +22,5 @@
 #include "apus_sgemm.h"
 #include "apus_softmax.h"
 #include "apus_transpose.h"
+#include "apus_winograd.h"
 #endif

@@ -27,8 +27,10 @@ APUS_INLINE void v_store_n(float *p, size_t n, vf x) {
   if (n > 3) p[3] = x[3];
 }
 APUS_INLINE vf v_add(vf a, vf b) { return a + b; }
+APUS_INLINE vf v_sub(vf a, vf b) { return a - b; }
 APUS_INLINE vf v_mul(vf a, vf b) { return a * b; }
 APUS_INLINE vf v_fma(vf a, vf b, vf c) { return a * b + c; }
+APUS_INLINE vf v_fnma(vf a, vf b, vf c) { return c - a * b; }
 APUS_INLINE vm v_lt(vf a, vf b) { return a < b; }
 APUS_INLINE vm v_nan(vf a) { return a != a; }
 APUS_INLINE vf v_select(vm m, vf a, vf b) { return (vf)((m & (vm)a) | (~m & (vm)b)); }

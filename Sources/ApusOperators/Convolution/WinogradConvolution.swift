@@ -1,0 +1,193 @@
+import ApusCore
+import CApusKernels
+
+/// A 3×3 convolution of channels-last images with fewer multiplications (apus_winograd.h), made ready for its sizes.
+package struct WinogradConvolution: @unchecked Sendable {
+    let kernel: UnsafePointer<apus_winograd_kernel>
+    /// One position of a block of squares.
+    private let product: FloatProduct
+    private let image: apus_winograd_image
+    private let inChannels: Int
+    private let outChannels: Int
+    private let positions: Int
+    /// Squares of all images, and how many of them go through the three steps together.
+    private let squares: Int
+    private let block: Int
+    /// Pieces that run at the same time, each with its own blocks; 0: one block, whose steps are cut instead.
+    private let chunks: Int
+    private let threads: Int
+    private let vStride: Int
+    private let mStride: Int
+    private let scratchByteCount: Int
+    let workspaceByteCount: Int
+    /// Bytes of the transformed weights.
+    let packedByteCount: Int
+
+    /// The tile, at most `greatest`, with which the transforms pay; nil: the direct sum is faster or the only way.
+    static func tile(greatest: Int, geometry: WindowGeometry, group: Int, images: Int, inChannels k: Int, outChannels n: Int) -> Int? {
+        guard geometry.kernel == [3, 3], geometry.strides == [1, 1], geometry.dilations == [1, 1], group == 1, k >= 16, n >= 16
+        else { return nil }
+        let (height, width) = (geometry.output[0], geometry.output[1])
+        let direct = Double(images) * Double(height) * Double(width) * 9 * Double(k) * Double(n)
+        func cost(_ tile: Int) -> Double {
+            let squares = Double(images) * Double((height + tile - 1) / tile) * Double((width + tile - 1) / tile)
+            return Self.cost(squares: squares, tile: tile, inChannels: k, outChannels: n)
+        }
+        let two = cost(2), four = cost(4)
+        // The larger tile has more than twice the weights: it must be well ahead.
+        if greatest >= 4, four < 0.85 * two, four < 0.85 * direct { return 4 }
+        return greatest >= 2 && two < 0.85 * direct ? 2 : nil
+    }
+
+    /// In multiply-accumulates that take as long. The transforms' share was measured on Zen 4 (19 for each value of the input, 13
+    /// of the output), as was that of reading the weights.
+    package static func cost(squares: Double, tile: Int, inChannels k: Int, outChannels n: Int) -> Double {
+        let positions = Double((tile + 2) * (tile + 2)), k = Double(k), n = Double(n)
+        return squares * positions * (k * n + 19 * k + 13 * n) + positions * k * n * 4
+    }
+
+    /// `geometry` must be one that `tile(…)` accepts.
+    init(
+        levels: UInt32, tile: Int, geometry: WindowGeometry, images: Int, inChannels: Int, outChannels: Int, threads: Int
+    ) throws {
+        guard let kernel = apus_winograd_select(levels, tile) else {
+            throw ApusError(.internal, "there is no Winograd kernel of tile \(tile)")
+        }
+        self.kernel = kernel
+        self.inChannels = inChannels
+        self.outChannels = outChannels
+        self.threads = threads
+        positions = (tile + 2) * (tile + 2)
+        image = apus_winograd_image(
+            in_height: geometry.input[0], in_width: geometry.input[1], out_height: geometry.output[0], out_width: geometry.output[1],
+            pad_top: geometry.padBegin[0], pad_left: geometry.padBegin[1])
+        let image = image
+        squares = try withUnsafePointer(to: image) { try Int(apus_winograd_squares(kernel, $0)).multiplied(by: images) }
+
+        // A block of V and M should stay in L2; with many weights it is larger, since each block reads them all.
+        let perSquare = try inChannels.adding(outChannels).multiplied(by: positions * 4)
+        let least = try inChannels.multiplied(by: outChannels) > 1 << 14 ? 48 : 24
+        let wanted = max(least, min(96, (512 << 10) / max(1, perSquare)))
+        let work = FloatProduct.saturatingProduct([squares, positions, inChannels, outChannels])
+        let isParallel = threads > 1 && work >= FloatProduct.leastParallelWork
+        let blocks = max(1, (squares + wanted - 1) / wanted)
+        if isParallel, blocks < 2 * threads {
+            chunks = 0
+            block = squares
+        } else {
+            chunks = isParallel ? min(blocks, 2 * threads) : 1
+            block = (squares + blocks - 1) / blocks
+        }
+        product = try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, threads: 1)
+        packedByteCount = try product.packedCount.multiplied(by: positions * 4)
+        // A cache line more than a power of two, lest all positions fall into the same sets of the cache.
+        vStride = try block.multiplied(by: inChannels).adding(16).roundedUp(to: 16)
+        mStride = try block.multiplied(by: outChannels).adding(16).roundedUp(to: 16)
+        scratchByteCount = try vStride.adding(mStride).multiplied(by: positions * 4).adding(product.workspaceByteCount)
+            .roundedUp(to: Storage.alignment)
+        // When the steps are cut, each position's product needs scratch memory of its own.
+        let extra = chunks == 0 ? try product.workspaceByteCount.multiplied(by: positions) : 0
+        workspaceByteCount = try scratchByteCount.multiplied(by: max(1, chunks)).adding(extra)
+    }
+
+    var name: String { "winograd_" + String(cString: kernel.pointee.name) }
+
+    func packedKey(_ form: String) -> String { product.packedKey("winograd \(kernel.pointee.tile) \(form)") }
+
+    /// Transforms ONNX's weights [n, k, 3, 3], each output channel's times its scale, into `packed`. Gives the pages of a mapped
+    /// file back as it goes.
+    func pack(
+        _ tensor: Tensor, scale: UnsafePointer<Float>?, to packed: UnsafeMutablePointer<Float>, budget: MemoryBudget
+    ) throws {
+        let weights = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
+        let columns = Int(product.kernel.pointee.nr), k = inChannels
+        let stride = try k.multiplied(by: columns)
+        let panel = try Storage.allocate(
+            byteCount: try stride.multiplied(by: positions * 4), budget: budget, purpose: "a panel of transformed weights")
+        let u = panel.base.assumingMemoryBound(to: Float.self)
+        for begin in Swift.stride(from: 0, to: outChannels, by: columns) {
+            let n = min(columns, outChannels - begin)
+            apus_winograd_weights(Int(kernel.pointee.tile), weights, k, begin, begin + n, u, stride)
+            for position in 0..<positions {
+                let from = u + position * stride
+                if let scale {
+                    for index in 0..<(k * n) { from[index] *= scale[begin + index % n] }
+                }
+                var source = apus_sgemm_b(b: from, taps: 1, k: k, n: n, tap_stride: 0, k_stride: n, n_stride: 1)
+                apus_sgemm_pack_b(product.kernel, &source, packed + position * product.packedCount + begin * k, 0, 1)
+            }
+            let first = tensor.offset + begin * k * 36
+            tensor.storage.dropPages(first..<(first + n * k * 36))
+        }
+    }
+
+    /// Convolves with weights as `pack` makes them. `zeros`: one for each input channel.
+    func run(
+        input: UnsafePointer<Float>, panels: UnsafePointer<Float>, zeros: UnsafePointer<Float>, epilogue: apus_epilogue,
+        output: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer, pool: ThreadPool
+    ) {
+        if squares == 0 { return }
+        let run = Run(input: input, panels: panels, zeros: zeros, epilogue: epilogue, output: output)
+        if chunks == 0 { return runSteps(run, scratch, pool) }
+        let blocks = (squares + block - 1) / block
+        pool.parallel(chunks) { chunk in
+            let v = (scratch + chunk * scratchByteCount).assumingMemoryBound(to: Float.self)
+            let m = v + vStride * positions, own = UnsafeMutableRawPointer(m + mStride * positions)
+            for index in (blocks * chunk / chunks)..<(blocks * (chunk + 1) / chunks) {
+                let begin = index * block, end = min(squares, begin + block)
+                if begin >= end { break }
+                transformInput(run, begin, end, v)
+                for position in 0..<positions { multiply(run, position, rows: end - begin, v, m, own) }
+                transformOutput(run, begin, end, m)
+            }
+        }
+    }
+
+    private struct Run: @unchecked Sendable {
+        let input: UnsafePointer<Float>
+        let panels: UnsafePointer<Float>
+        let zeros: UnsafePointer<Float>
+        let epilogue: apus_epilogue
+        let output: UnsafeMutablePointer<Float>
+    }
+
+    /// All squares at once; the threads share the work of each step.
+    private func runSteps(_ run: Run, _ scratch: UnsafeMutableRawPointer, _ pool: ThreadPool) {
+        let v = scratch.assumingMemoryBound(to: Float.self), m = v + vStride * positions
+        let own = scratch + scratchByteCount
+        let pieces = min(squares, threads * 4)
+        pool.parallel(pieces) { piece in
+            let begin = squares * piece / pieces
+            transformInput(run, begin, squares * (piece + 1) / pieces, v + begin * inChannels)
+        }
+        pool.parallel(positions) { position in
+            multiply(run, position, rows: squares, v, m, own + position * product.workspaceByteCount)
+        }
+        pool.parallel(pieces) { piece in
+            let begin = squares * piece / pieces
+            transformOutput(run, begin, squares * (piece + 1) / pieces, m + begin * outChannels)
+        }
+    }
+
+    private func transformInput(_ run: Run, _ begin: Int, _ end: Int, _ v: UnsafeMutablePointer<Float>) {
+        var image = image
+        apus_winograd_input(kernel, &image, inChannels, run.input, run.zeros, begin, end, v, vStride)
+    }
+
+    private func multiply(
+        _ run: Run, _ position: Int, rows: Int, _ v: UnsafeMutablePointer<Float>, _ m: UnsafeMutablePointer<Float>,
+        _ workspace: UnsafeMutableRawPointer
+    ) {
+        var args = product.arguments(aStride: inChannels, cStride: outChannels)
+        args.m = rows
+        args.a = UnsafePointer(v + position * vStride)
+        args.b = run.panels + position * product.packedCount
+        args.c = m + position * mStride
+        apus_sgemm_run(product.kernel, &args, 0, rows, 0, outChannels, workspace)
+    }
+
+    private func transformOutput(_ run: Run, _ begin: Int, _ end: Int, _ m: UnsafeMutablePointer<Float>) {
+        var image = image, epilogue = run.epilogue
+        apus_winograd_output(kernel, &image, outChannels, m, mStride, begin, end, run.output, &epilogue)
+    }
+}

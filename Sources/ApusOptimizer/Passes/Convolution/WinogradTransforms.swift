@@ -1,0 +1,77 @@
+import ApusCore
+import ApusGraph
+import ApusOperators
+
+/// Allows the 3×3 convolutions that gain most to be computed by Winograd's transforms, as long as the transformed weights
+/// (1.8 or 4 times the size of the others) add no more than a fifth to the constants of the graph.
+///
+/// The rounding error stays at about twice that of the direct sum; turn the pass off where even that counts, or
+/// where inputs may be infinite.
+struct WinogradTransforms: Pass {
+    let name = "WinogradTransforms"
+
+    private struct Candidate {
+        let node: Int
+        let tile: Int
+        let bytes: Int
+        /// Multiply-accumulates that are saved, in units of time.
+        let saved: Double
+    }
+
+    func run(_ editor: GraphEditor, _ context: PassContext) throws {
+        var budget = 0
+        for case .tensor(let tensor) in editor.graph.initializers.values { budget &+= tensor.byteCount / 5 }
+        // The most time for each byte first.
+        var candidates: [Candidate] = []
+        for index in editor.nodeIndices { candidates += tiles(of: index, editor, context) }
+        candidates.sort { (a: Candidate, b: Candidate) -> Bool in a.saved * Double(b.bytes) > b.saved * Double(a.bytes) }
+        var chosen: [Int: Candidate] = [:]
+        for candidate in candidates {
+            let before = chosen[candidate.node]
+            guard candidate.saved > before?.saved ?? 0, candidate.bytes - (before?.bytes ?? 0) <= budget else { continue }
+            budget -= candidate.bytes - (before?.bytes ?? 0)
+            chosen[candidate.node] = candidate
+        }
+        for candidate in chosen.values {
+            var node = editor.graph.nodes[candidate.node]
+            node.attributes.append(Attribute("winograd", .int(Int64(candidate.tile))))
+            node.origin = name
+            editor.replace(candidate.node, with: node)
+            context.log?("\(name): tile \(candidate.tile) at \(editor.graph.displayName(node))")
+        }
+    }
+
+    /// Both tiles for a node that may have either.
+    private func tiles(of index: Int, _ editor: GraphEditor, _ context: PassContext) -> [Candidate] {
+        let node = editor.graph.nodes[index]
+        guard node.domain == "apus", node.opType == "Conv", node.inputs.count > 1, node.attribute("winograd") == nil,
+            case .tensor(let weights)? = editor.constant(node.inputs[1]), weights.type == .float32, weights.shape.rank == 4,
+            weights.shape[2] == 3, weights.shape[3] == 3, isOne(node, "strides"), isOne(node, "dilations"), isOne(node, "group"),
+            let output = context.dimensions(node.outputs.first ?? nil), output.count == 4
+        else { return [] }
+        let n = weights.shape[0], k = weights.shape[1]
+        guard k >= 16, n >= 16 else { return [] }
+        // Sizes that change from run to run: what convolutions of so many channels commonly see.
+        let common = k < 128 ? 56 : k < 256 ? 28 : 14
+        let axis = node.attribute("channels_first") == nil ? 1 : 2
+        let height = output[axis].known ?? common, width = output[axis + 1].known ?? common, images = Double(output[0].known ?? 1)
+        let direct = images * Double(height) * Double(width) * 9 * Double(k) * Double(n)
+        return [2, 4].compactMap { tile in
+            let high = Double((height + tile - 1) / tile), wide = Double((width + tile - 1) / tile)
+            let squares = images * high * wide
+            let cost = WinogradConvolution.cost(squares: squares, tile: tile, inChannels: k, outChannels: n)
+            guard cost < 0.85 * direct else { return nil }
+            let extra = weights.byteCount / 9 * ((tile + 2) * (tile + 2) - 9)
+            return Candidate(node: index, tile: tile, bytes: extra, saved: direct - cost)
+        }
+    }
+
+    private func isOne(_ node: Node, _ name: String) -> Bool {
+        switch node.attribute(name) {
+        case nil: true
+        case .int(let value)?: value == 1
+        case .ints(let values)?: values.allSatisfy { $0 == 1 }
+        default: false
+        }
+    }
+}

@@ -1,0 +1,65 @@
+import ApusCore
+import ApusGraph
+import ApusOperators
+import TestSupport
+import Testing
+
+@testable import ApusOptimizer
+
+@Suite struct WinogradTransformsTests {
+    /// A graph of one channels-last convolution over `size` × `size` pixels, beside constants of `ballast` floats; the tile that
+    /// the pass allows it.
+    private func tile(
+        size: Int?, channels: Int, ballast: Int = 1 << 20, kernel: Int = 3, attributes: [Attribute] = [], isConstant: Bool = true
+    ) throws -> Int? {
+        let graph = Graph()
+        let side = size.map(Dimension.known) ?? .unknown
+        let x = graph.addValue("x", type: .tensor(.float32, PartialShape([.known(1), side, side, .known(channels)])))
+        let weightShape = try Shape([channels, channels, kernel, kernel])
+        let w: ValueID
+        if isConstant {
+            w = graph.addInitializer(.tensor(try Tensor.allocate(.float32, weightShape)), name: "w")
+        } else {
+            w = graph.addValue("w", type: .tensor(.float32, PartialShape(weightShape.dimensions.map(Dimension.known))))
+        }
+        let y = graph.addValue("y")
+        graph.inputs = isConstant ? [x] : [x, w]
+        graph.outputs = [y]
+        let pads = Attribute("pads", .ints([Int64](repeating: Int64(kernel / 2), count: 4)))
+        graph.nodes = [Node("Conv", domain: "apus", opset: 1, attributes: [pads] + attributes, inputs: [x, w], outputs: [y])]
+        let rest = graph.addInitializer(.tensor(try Tensor.allocate(.float32, try Shape([ballast]))), name: "ballast")
+        let z = graph.addValue("z")
+        graph.nodes.append(Node("Identity", opset: 21, inputs: [rest], outputs: [z]))
+        graph.outputs.append(z)
+        let editor = GraphEditor(graph)
+        let infos = try GraphInference(graph, evaluator: Evaluator()).run(captures: [])
+        try WinogradTransforms().run(editor, PassContext(evaluator: Evaluator(), log: nil, infos: infos, opset: 0))
+        try editor.commit()
+        guard case .int(let tile)? = graph.nodes.first(where: { $0.opType == "Conv" })?.attribute("winograd") else { return nil }
+        return Int(tile)
+    }
+
+    @Test func largeImagesGetTheLargeTile() throws {
+        #expect(try tile(size: 56, channels: 32) == 4)
+        #expect(try tile(size: nil, channels: 32) == 4)
+    }
+
+    @Test func whereItDoesNotPay() throws {
+        #expect(try tile(size: 1, channels: 64) == nil)
+        #expect(try tile(size: 56, channels: 8) == nil)
+    }
+
+    @Test func onlyPlainWindowsOfThree() throws {
+        #expect(try tile(size: 56, channels: 32, kernel: 5) == nil)
+        #expect(try tile(size: 56, channels: 32, attributes: [Attribute("strides", .ints([2, 2]))]) == nil)
+        #expect(try tile(size: 56, channels: 32, attributes: [Attribute("dilations", .ints([1, 2]))]) == nil)
+        #expect(try tile(size: 56, channels: 32, isConstant: false) == nil)
+    }
+
+    /// 147 kB of weights: tile 2 adds 115 kB, tile 4 adds 442 kB.
+    @Test func withinTheBudget() throws {
+        #expect(try tile(size: 56, channels: 64, ballast: 1) == nil)
+        #expect(try tile(size: 56, channels: 64, ballast: 150_000) == 2)
+        #expect(try tile(size: 56, channels: 64, ballast: 600_000) == 4)
+    }
+}

@@ -1,0 +1,173 @@
+import CApusKernels
+import TestSupport
+import Testing
+
+/// A kernel of the table as a test argument.
+struct WinogradKernel: CustomTestStringConvertible, Sendable {
+    let index: Int
+
+    static let all = (0..<apus_winograd_kernel_count()).map(WinogradKernel.init)
+
+    var pointer: UnsafePointer<apus_winograd_kernel> { apus_winograd_kernel_at(index) }
+    var testDescription: String { String(cString: pointer.pointee.name) }
+
+    /// The kernel, or the test case is listed as skipped because this CPU cannot run it.
+    func require() throws -> UnsafePointer<apus_winograd_kernel> {
+        guard apus_cpu_levels() >> pointer.pointee.isa.rawValue & 1 == 1 else {
+            try Test.cancel("this CPU cannot run \(testDescription)")
+        }
+        return pointer
+    }
+}
+
+/// Images, input size, padding above, left, below, right.
+struct WinogradGeometry: CustomTestStringConvertible, Sendable {
+    var images = 1
+    var input: (Int, Int)
+    var padding = (1, 1, 1, 1)
+    var output: (Int, Int) {
+        (max(0, input.0 + padding.0 + padding.2 - 2), max(0, input.1 + padding.1 + padding.3 - 2))
+    }
+    var testDescription: String { "\(images) of \(input), padding \(padding)" }
+
+    static let all = [
+        WinogradGeometry(input: (8, 8)), WinogradGeometry(images: 2, input: (5, 7)), WinogradGeometry(input: (1, 1)),
+        WinogradGeometry(input: (6, 10), padding: (0, 0, 0, 0)), WinogradGeometry(images: 3, input: (4, 3), padding: (2, 0, 1, 2)),
+        WinogradGeometry(input: (3, 3), padding: (5, 4, 3, 6)), WinogradGeometry(input: (3, 2), padding: (0, 0, 0, 0)),
+    ]
+}
+
+@Suite struct WinogradTests {
+    @Test func everyForcedLevelSelectsItsKernel() {
+        for tile in [2, 4] {
+            let best: [(apus_isa, String)] = [
+                (APUS_ISA_GENERIC, "generic"), (APUS_ISA_AVX2, "avx2"), (APUS_ISA_AVX512, "avx512"),
+            ]
+            for (level, name) in best where apus_cpu_levels() >> level.rawValue & 1 == 1 {
+                #expect(String(cString: apus_winograd_select(apus_cpu_levels_capped(level), tile).pointee.name) == "\(name)_\(tile)")
+            }
+            #expect(apus_winograd_select(0, tile).pointee.isa == APUS_ISA_GENERIC)
+        }
+        #expect(apus_winograd_select(apus_cpu_levels(), 3) == nil)
+        #expect(apus_winograd_kernel_at(apus_winograd_kernel_count()) == nil)
+    }
+
+    /// Weights transformed by their definition, every lane count of a vector and every slice of output channels.
+    @Test(arguments: [2, 4]) func weightsOfASlice(tile: Int) {
+        let positions = (tile + 2) * (tile + 2), k = 3, n = 37
+        var random = SplitMix(7)
+        let weights = GuardedBuffer(random.floats(n * k * 9), guarding: .end)
+        let whole = GuardedBuffer<Float>(count: positions * k * n, guarding: .end)
+        apus_winograd_weights(tile, weights.constant, k, 0, n, whole.pointer, k * n)
+        for (begin, end) in [(0, 16), (5, 6), (16, 37), (30, 30)] {
+            let part = GuardedBuffer<Float>(count: positions * k * (end - begin), guarding: .end)
+            apus_winograd_weights(tile, weights.constant, k, begin, end, part.pointer, k * (end - begin))
+            for position in 0..<positions {
+                for i in 0..<k {
+                    for j in begin..<end {
+                        let found = part[(position * k + i) * (end - begin) + j - begin]
+                        #expect(found == whole[(position * k + i) * n + j])
+                    }
+                }
+            }
+            #expect(part.isIntact)
+        }
+        #expect(weights.isIntact && whole.isIntact)
+    }
+
+    @Test(arguments: WinogradKernel.all, WinogradGeometry.all)
+    func convolves(kernel: WinogradKernel, geometry: WinogradGeometry) throws {
+        let pointer = try kernel.require()
+        for channels in [1, 3, 4, 8, 15, 16, 17, 35] {
+            try check(pointer, geometry, k: channels, n: 36 - channels, SgemmTests.activations[channels % 7], bias: true, residual: channels % 2 == 0)
+        }
+    }
+
+    @Test(arguments: WinogradKernel.all)
+    func epilogues(kernel: WinogradKernel) throws {
+        let pointer = try kernel.require()
+        for activation in SgemmTests.activations {
+            for flags in 0..<4 {
+                try check(
+                    pointer, WinogradGeometry(input: (5, 6)), k: 2, n: 19, activation, bias: flags & 1 != 0, residual: flags & 2 != 0)
+            }
+        }
+    }
+
+    /// Against the direct sum in double precision.
+    private func check(
+        _ kernel: UnsafePointer<apus_winograd_kernel>, _ g: WinogradGeometry, k: Int, n: Int,
+        _ activation: (apus_activation, Float, Float), bias: Bool, residual: Bool
+    ) throws {
+        let edge: GuardedBuffer<Float>.Edge = k % 2 == 0 ? .start : .end
+        let (outHigh, outWide) = g.output, tile = Int(kernel.pointee.tile), positions = (tile + 2) * (tile + 2)
+        var random = SplitMix(UInt64(k * 100 + n))
+        let input = GuardedBuffer(random.floats(g.images * g.input.0 * g.input.1 * k, -1...1), guarding: edge)
+        let weights = GuardedBuffer(random.floats(n * k * 9, -1...1), guarding: edge)
+        let zeros = GuardedBuffer([Float](repeating: 0, count: k), guarding: edge)
+        let biases = GuardedBuffer(random.floats(n, -1...1), guarding: edge)
+        let count = g.images * outHigh * outWide * n
+        let residuals = GuardedBuffer(random.floats(count, -1...1), guarding: edge)
+        let output = GuardedBuffer([Float](repeating: 777, count: count), guarding: edge)
+        var image = apus_winograd_image(
+            in_height: g.input.0, in_width: g.input.1, out_height: outHigh, out_width: outWide, pad_top: g.padding.0,
+            pad_left: g.padding.1)
+        let squares = Int(apus_winograd_squares(kernel, &image)) * g.images
+        var u = [Float](repeating: 0, count: positions * k * n)
+        apus_winograd_weights(tile, weights.constant, k, 0, n, &u, k * n)
+        var epilogue = apus_epilogue()
+        epilogue.bias = bias ? biases.constant : nil
+        epilogue.residual = residual ? residuals.constant : nil
+        epilogue.residual_stride = n
+        (epilogue.activation, epilogue.alpha, epilogue.beta) = activation
+        epilogue.function = { row, n, _ in for i in 0..<n { row![i] = 2 * row![i] + 1 } }
+
+        // In slices, the last ones first.
+        let step = max(1, squares / 2)
+        for begin in stride(from: 0, to: squares, by: step).reversed() {
+            let rows = min(step, squares - begin), vStride = rows * k + 5, mStride = rows * n + 3
+            let v = GuardedBuffer<Float>(count: positions * vStride - 5, guarding: edge)
+            apus_winograd_input(kernel, &image, k, input.constant, zeros.constant, begin, begin + rows, v.pointer, vStride)
+            let m = GuardedBuffer<Float>(count: positions * mStride - 3, guarding: edge)
+            for position in 0..<positions {
+                for row in 0..<rows {
+                    for column in 0..<n {
+                        var sum = 0.0
+                        for i in 0..<k { sum += Double(v[position * vStride + row * k + i]) * Double(u[(position * k + i) * n + column]) }
+                        m.pointer[position * mStride + row * n + column] = Float(sum)
+                    }
+                }
+            }
+            apus_winograd_output(kernel, &image, n, m.constant, mStride, begin, begin + rows, output.pointer, &epilogue)
+            #expect(v.isIntact && m.isIntact)
+        }
+        var wrong = 0
+        for image in 0..<g.images {
+            for y in 0..<outHigh {
+                for x in 0..<outWide {
+                    for column in 0..<n {
+                        var (sum, size) = (0.0, 1.0)
+                        for tap in 0..<9 {
+                            let (v, w) = (y + tap / 3 - g.padding.0, x + tap % 3 - g.padding.1)
+                            guard v >= 0, v < g.input.0, w >= 0, w < g.input.1 else { continue }
+                            for i in 0..<k {
+                                let term = Double(input[((image * g.input.0 + v) * g.input.1 + w) * k + i])
+                                    * Double(weights[(column * k + i) * 9 + tap])
+                                sum += term
+                                size += abs(term)
+                            }
+                        }
+                        let at = ((image * outHigh + y) * outWide + x) * n + column
+                        if bias { sum += Double(biases[column]) }
+                        if residual { sum += Double(residuals[at]) }
+                        if !(abs(Double(output[at]) - SgemmTests.activate(sum, epilogue)) <= (size + 10) * 4e-6) { wrong += 1 }
+                    }
+                }
+            }
+        }
+        #expect(wrong == 0, "\(g.testDescription), \(k) to \(n) channels, activation \(activation.0.rawValue)")
+        #expect(
+            input.isIntact && weights.isIntact && zeros.isIntact && biases.isIntact && residuals.isIntact && output.isIntact,
+            "\(g.testDescription), \(k) to \(n) channels")
+    }
+}
