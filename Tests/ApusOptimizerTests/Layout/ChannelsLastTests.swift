@@ -249,6 +249,18 @@ extension GraphBuilder {
         #expect(try expectSame(builder.graph).transposes == 0)
     }
 
+    @Test func pixelsAsWords() throws {
+        let builder = GraphBuilder()
+        var random = Random(2)
+        let x = builder.input("x", .float32, [1, 3, 4, 4])
+        let y = try builder.convolution(x, 3, 6, &random)
+        let words = builder.node("Transpose", [builder.node("Reshape", [y, try builder.integers([1, 6, 16])])], ["perm": .ints([0, 2, 1])])
+        let product = builder.node("Add", [builder.node("MatMul", [words, try builder.weights([6, 6], &random)]), try builder.weights([6], &random)])
+        let back = builder.node("Reshape", [builder.node("Transpose", [product], ["perm": .ints([0, 2, 1])]), try builder.integers([1, 6, 4, 4])])
+        builder.output(try builder.convolution(builder.node("Add", [back, y]), 6, 2, &random), "y")
+        #expect(try expectSame(builder.graph).transposes == 2)
+    }
+
     @Test func patchesOfATransformer() throws {
         let builder = GraphBuilder()
         var random = Random(2)

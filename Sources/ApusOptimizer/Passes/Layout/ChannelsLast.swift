@@ -15,6 +15,8 @@ struct ChannelsLast: Pass {
 
     /// What a dimension counts for that only a run tells.
     private static let assumedDimension = 32
+    /// How far around a node is looked.
+    private static let mostNeighbours = 100
     /// What a Transpose costs beside its elements, in elements.
     private static let transposeCost = 4096
 
@@ -22,13 +24,49 @@ struct ChannelsLast: Pass {
         let nodes = editor.nodeIndices
         guard nodes.contains(where: { editor.graph.nodes[$0].domain == "apus" && ["Conv", "ConvTranspose"].contains(editor.graph.nodes[$0].opType) })
         else { return }
-        let forms = nodes.reduce(into: [Int: LayoutForm]()) { forms, index in
+        var forms = nodes.reduce(into: [Int: LayoutForm]()) { forms, index in
             forms[index] = LayoutRules.form(LayoutQuery(node: editor.graph.nodes[index], editor: editor, context: context))
         }
+        settleSelfInverse(&forms, editor)
         let chosen = choose(forms, editor, context)
         if chosen.isEmpty { return }
         try Relayout(editor, context, forms: forms, chosen: chosen).run(nodes)
         context.log?("\(name): \(chosen.count) of \(nodes.count) nodes have channels last")
+    }
+
+    /// A Transpose of the last two of three axes is its own inverse: it can make an image from its input with channels last,
+    /// or be read as its input's channels-last form, which rules take it for. It is the former where a node that needs
+    /// channels last is met on the way on, but not on the way back.
+    private func settleSelfInverse(_ forms: inout [Int: LayoutForm], _ editor: GraphEditor) {
+        func isSelfInverse(_ index: Int) -> Bool {
+            let node = editor.graph.nodes[index]
+            if node.opType == "Transpose", node.domain.isEmpty, case .ints([0, 2, 1])? = node.attribute("perm") { return true }
+            return false
+        }
+        /// Whether nodes that can have either layout lead from `start` to one that needs channels last.
+        func leads(from start: Int, _ neighbours: (Int, LayoutForm?) -> [Int]) -> Bool {
+            var queue = neighbours(start, nil), seen = Set(queue), position = 0
+            while position < queue.count, position < ChannelsLast.mostNeighbours {
+                let index = queue[position]
+                position += 1
+                guard let form = forms[index], !isSelfInverse(index) else { continue }
+                if case .last = form.demand { return true }
+                for next in neighbours(index, form) where seen.insert(next).inserted { queue.append(next) }
+            }
+            return false
+        }
+        for index in forms.keys.sorted() where isSelfInverse(index) {
+            let leadsOn = leads(from: index) { index, form in
+                let outputs = editor.graph.nodes[index].outputs
+                return (form?.outputs ?? [0]).flatMap { outputs[$0].map { editor.consumers($0) } ?? [] }
+            }
+            guard leadsOn else { continue }
+            let leadsBack = leads(from: index) { index, form in
+                let inputs = editor.graph.nodes[index].inputs
+                return (form?.inputs ?? [0]).compactMap { inputs[$0].flatMap { editor.producer($0)?.index } }
+            }
+            if !leadsBack { forms[index] = LayoutForm(demand: .vanishes, inputs: [], outputs: [0]) }
+        }
     }
 
     /// The nodes that get channels last.

@@ -265,20 +265,11 @@ enum LayoutRules {
     private static let transpose: Rule = { query in
         guard let rank = query.imageRank(query.input(0)), let permutation = query.ints("perm"), permutation.sorted() == Array(0..<rank)
         else { return nil }
-        let isToLast = permutation == ImageAxes.toLast(rank), isToFirst = permutation == ImageAxes.toFirst(rank)
-        if isToFirst, !isToLast || readsChannelsFirst(query) {
-            return LayoutForm(demand: .vanishes, inputs: [], outputs: [0])
-        }
-        if isToLast { return LayoutForm(demand: .vanishes, inputs: [0], outputs: []) }
+        if permutation == ImageAxes.toLast(rank) { return LayoutForm(demand: .vanishes, inputs: [0], outputs: []) }
+        if permutation == ImageAxes.toFirst(rank) { return LayoutForm(demand: .vanishes, inputs: [], outputs: [0]) }
         return LayoutForm(inputs: [0], outputs: []) { node, _ in
             node.set("perm", .ints(permutation.map { Int64(ImageAxes.last($0, rank: rank)) }))
         }
-    }
-
-    /// Whether a Transpose of three axes, which is its own inverse, makes an image for a convolution rather than reading one's.
-    private static func readsChannelsFirst(_ query: LayoutQuery) -> Bool {
-        guard let output = query.output(0) else { return false }
-        return query.editor.consumers(output).contains { own[query.editor.graph.nodes[$0].opType] != nil && query.editor.graph.nodes[$0].domain == "apus" }
     }
 
     /// A Reshape that keeps batch and channels and regroups the rest.
