@@ -14,6 +14,7 @@
 ///   apus_pool      threads that sessions share
 ///   apus_run       a handle on runs in progress, to cancel them or to set a deadline
 ///   apus_error     what went wrong
+///   apus_node      a node of the graph, for the functions of the caller's own operators
 ///
 /// A `create` function gives a handle that its `destroy` function takes back. `destroy` of NULL does nothing. A handle may
 /// be destroyed while objects made from it live on: a session keeps what it needs of its model, a value of its session.
@@ -109,6 +110,8 @@ typedef enum apus_error_code {
   // The run.
   /// An operator met values that it cannot work on: an index out of range, say.
   APUS_ERROR_INVALID_VALUE = 40,
+  /// A function of an operator of the caller failed, or made something else than it had inferred.
+  APUS_ERROR_HOST_OPERATOR = 41,
 
   // Memory.
   /// The limit set by the caller, or by the machine (physical memory, cgroup, RLIMIT_AS), would have been passed.
@@ -139,6 +142,10 @@ APUS_API const char *apus_error_message(const apus_error *error);
 APUS_API const char *apus_error_node(const apus_error *error);
 
 APUS_API void apus_error_destroy(apus_error *error);
+
+/// An error of the caller's own, for functions of operators to return. A number that is no code becomes
+/// APUS_ERROR_HOST_OPERATOR; `message` is copied and may be NULL. Never NULL.
+APUS_API APUS_MUST_USE apus_error *apus_error_create(apus_error_code code, const char *message);
 
 // ---- Types ----------------------------------------------------------------------------------------------------------
 
@@ -206,6 +213,10 @@ typedef struct apus_type apus_type;
 
 /// The type of dense tensors of any shape.
 APUS_API APUS_MUST_USE apus_error *apus_type_create_tensor(apus_element_type element, apus_type **out);
+/// The type of dense tensors of `rank` dimensions. A dimension is a size, or negative where it is not fixed; then `symbols[axis]` is
+/// its name. `symbols`, and each of its entries, may be NULL.
+APUS_API APUS_MUST_USE apus_error *apus_type_create_tensor_of_shape(apus_element_type element, const int64_t *dimensions,
+                                                                    const char *const *symbols, size_t rank, apus_type **out);
 /// The type of sequences of `element`.
 APUS_API APUS_MUST_USE apus_error *apus_type_create_sequence(const apus_type *element, apus_type **out);
 /// The type of optionals of `element`.
@@ -429,6 +440,93 @@ APUS_API APUS_MUST_USE apus_error *apus_options_set_memory_limit(apus_options *o
 /// Sends messages to `function`; NULL (the default): nowhere. `user_data` must stay valid as long as sessions made with the
 /// options live.
 APUS_API APUS_MUST_USE apus_error *apus_options_set_log(apus_options *options, apus_log_function function, void *user_data);
+
+// ---- Operators of the caller ----------------------------------------------------------------------------------------
+
+/// A node of the graph as the functions of its operator see it. It and what its getters give are valid while the function runs.
+typedef struct apus_node apus_node;
+
+APUS_API apus_string apus_node_domain(const apus_node *node);
+APUS_API apus_string apus_node_op_type(const apus_node *node);
+/// The name, which may be empty and need not differ from those of other nodes.
+APUS_API apus_string apus_node_name(const apus_node *node);
+/// The version of its domain's operator set that the model imports.
+APUS_API int64_t apus_node_opset(const apus_node *node);
+
+/// What an attribute holds.
+typedef enum apus_attribute_kind {
+  /// There is no attribute of that name.
+  APUS_ATTRIBUTE_NONE = 0,
+  APUS_ATTRIBUTE_FLOAT = 1,
+  APUS_ATTRIBUTE_INT = 2,
+  APUS_ATTRIBUTE_STRING = 3,
+  APUS_ATTRIBUTE_TENSOR = 4,
+  APUS_ATTRIBUTE_FLOATS = 6,
+  APUS_ATTRIBUTE_INTS = 7,
+  APUS_ATTRIBUTE_STRINGS = 8,
+  /// Something that has no getter: a graph, a type, a sparse tensor, a list of these.
+  APUS_ATTRIBUTE_OTHER = 100
+} apus_attribute_kind;
+
+APUS_API size_t apus_node_attribute_count(const apus_node *node);
+/// The name of an attribute; {NULL, 0} for an index out of range.
+APUS_API apus_string apus_node_attribute_name(const apus_node *node, size_t index);
+APUS_API apus_attribute_kind apus_node_attribute_kind(const apus_node *node, const char *name);
+
+/// The contents of an attribute. APUS_ERROR_NOT_FOUND where there is none of that name, APUS_ERROR_TYPE_MISMATCH where it is of
+/// another kind. Strings and lists belong to the node; the tensor is a value of its own, which shares memory.
+APUS_API APUS_MUST_USE apus_error *apus_node_attribute_int(const apus_node *node, const char *name, int64_t *out);
+APUS_API APUS_MUST_USE apus_error *apus_node_attribute_float(const apus_node *node, const char *name, float *out);
+APUS_API APUS_MUST_USE apus_error *apus_node_attribute_string(const apus_node *node, const char *name, apus_string *out);
+APUS_API APUS_MUST_USE apus_error *apus_node_attribute_tensor(const apus_node *node, const char *name, apus_value **out);
+APUS_API APUS_MUST_USE apus_error *apus_node_attribute_ints(const apus_node *node, const char *name, const int64_t **out,
+                                                            size_t *count);
+APUS_API APUS_MUST_USE apus_error *apus_node_attribute_floats(const apus_node *node, const char *name, const float **out,
+                                                              size_t *count);
+APUS_API APUS_MUST_USE apus_error *apus_node_attribute_strings(const apus_node *node, const char *name, const apus_string **out,
+                                                               size_t *count);
+
+/// Infers the types of a node's outputs from those of its inputs (NULL: left out).
+///
+/// Puts a new type, which Apus takes over, into each entry of `outputs`; all are NULL on entry. Returns NULL, or an error (made
+/// with apus_error_create(), or received from another function), which Apus takes over, too. It is called when a session is
+/// made, when dimensions may not be fixed, and again for each combination of input shapes that the session meets. A
+/// dimension of an output that depends on more than shapes is left open.
+typedef apus_error *(*apus_infer_function)(void *user_data, const apus_node *node, const apus_type *const *inputs, size_t input_count,
+                                           apus_type **outputs, size_t output_count);
+
+/// Computes a node's outputs from its inputs (NULL: left out), which are valid while the function runs.
+///
+/// An entry of `outputs` is, on entry, a tensor of the inferred type and shape, where these are fixed: the function writes to it
+/// and leaves the entry as it is. Otherwise it is NULL: the function puts a new value of the inferred type there, which Apus
+/// takes over. Returns NULL, or an error as above; then Apus still takes over what was put into `outputs`.
+typedef apus_error *(*apus_compute_function)(void *user_data, const apus_node *node, const apus_value *const *inputs,
+                                             size_t input_count, apus_value **outputs, size_t output_count);
+
+/// An operator that the caller brings along.
+///
+/// Its functions are called on threads that make or run sessions, several at the same time when several do. They must return:
+/// neither exceptions nor longjmp may leave them. They may run other sessions.
+typedef struct apus_operator {
+  /// sizeof(apus_operator)
+  size_t size;
+  /// Not "" or "ai.onnx", and no operator of Apus.
+  const char *domain;
+  const char *op_type;
+  /// The first version of the domain's operator set with this meaning, from 1 on. Of several operators of one name a node gets the
+  /// newest that is not newer than what the model imports.
+  int64_t since;
+  /// NULL: all outputs have the type and shape of the first input.
+  apus_infer_function infer;
+  apus_compute_function compute;
+  void *user_data;
+  /// If not NULL, called once with `user_data`, on any thread: when the options and all sessions made with them have been
+  /// destroyed, or before the call that adds the operator returns an error.
+  apus_release_function release;
+} apus_operator;
+
+/// Adds an operator for sessions made with these options from now on. Strings are copied.
+APUS_API APUS_MUST_USE apus_error *apus_options_add_operator(apus_options *options, const apus_operator *description);
 
 // ---- Sessions -------------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ package final class Compilation {
         for input in inputs { graph.initializers[input] = nil }
         try FunctionInliner.inline(model.functions, into: graph)
         try prepare(graph)
+        CustomOperators(options.operators).attach(to: graph)
         try Compilation.checkSupport(graph)
         if stage == .inline { return graph }
         try infer(graph)
@@ -93,7 +94,7 @@ package final class Compilation {
         var unknown: [String] = []
         func collect(_ graph: Graph) {
             for node in graph.nodes {
-                if Registry.schema(domain: node.domain, opType: node.opType) == nil {
+                if node.implementation == nil, Registry.schema(domain: node.domain, opType: node.opType) == nil {
                     let types = node.inputs.map { id in id.flatMap { graph.values[$0.index].type }.map { "\($0)" } ?? "?" }
                     unknown.append("\(graph.displayName(node)) (opset \(node.opset), inputs \(types.joined(separator: ", ")))")
                 }

@@ -45,6 +45,8 @@ public struct SessionOptions: Sendable {
     public var memoryLimit: Int?
     /// Names of optimiser passes to leave out.
     public var disabledPasses: Set<String> = []
+    /// Operators of the program's own.
+    public var operators: [CustomOperator] = []
     /// Called with messages for people, on any thread; nil: no messages.
     public var log: (@Sendable (LogLevel, String) -> Void)?
 

@@ -22,6 +22,8 @@ public struct ApusError: Error, Sendable, CustomStringConvertible {
 
         /// An operator met values at run time that it cannot work on: an index out of range, say.
         case invalidValue = 40
+        /// A function of an operator that the program brought along failed, or made something else than it had inferred.
+        case hostOperator = 41
 
         /// A memory limit would be passed.
         case memoryLimit = 60

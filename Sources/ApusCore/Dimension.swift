@@ -272,11 +272,11 @@ public struct PartialShape: Hashable, Sendable, CustomStringConvertible {
     /// nil: not even the rank is known.
     public let dimensions: [Dimension]?
 
-    package init(_ dimensions: [Dimension]?) {
+    public init(_ dimensions: [Dimension]?) {
         self.dimensions = dimensions
     }
 
-    package init(_ shape: Shape) {
+    public init(_ shape: Shape) {
         dimensions = shape.dimensions.map(Dimension.known)
     }
 

@@ -28,6 +28,8 @@ package struct Node: Sendable {
     package var metadata: [(key: ByteString, value: ByteString)]
     /// The pass that made this node, where the optimiser did.
     package var origin: String?
+    /// What makes the node's operator, where that is one of the host program's.
+    package var implementation: (any AnyObject & Sendable)?
 
     package init(
         _ opType: String, domain: String = "", overload: String = "", name: ByteString = .empty, opset: Int,

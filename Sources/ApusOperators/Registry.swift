@@ -149,6 +149,7 @@ package enum Registry {
     /// The operator of a node, its attributes read and checked. Errors name the node.
     package static func make(_ node: Node, in graph: Graph) throws -> any Operator {
         try attributed(to: graph.displayName(node)) {
+            if let factory = node.implementation as? any OperatorFactory { return try factory.make(node) }
             guard let entry = table[Key(domain: node.domain, opType: node.opType)] else {
                 throw ApusError(.unsupported, "operator \(node.qualifiedType) of opset \(node.opset) is unknown")
             }

@@ -55,11 +55,13 @@ final class CString: @unchecked Sendable {
 // MARK: - Errors
 
 final class ErrorHandle: Handle {
+    let error: ApusError
     let code: ApusError.Code
     let message: CString
     let node: CString?
 
     init(_ error: ApusError) {
+        self.error = error
         code = error.code
         message = CString(error.node.map { "\($0): \(error.message)" } ?? error.message)
         node = error.node.map { CString($0) }

@@ -1,6 +1,7 @@
 """Apus: runs ONNX models on a CPU. `InferenceSession` reads like onnxruntime's."""
 from ._library import library as _library
 from .errors import ApusError, Interrupted, InvalidArgument, InvalidModel, MemoryLimit, RuntimeFailure
+from .operators import Node, ValueType
 from .session import (
     ExecutionMode, GraphOptimizationLevel, InferenceSession, Model, ModelMetadata, NodeArg, Pool, RunOptions, SessionOptions)
 from .values import SparseTensor
@@ -8,7 +9,8 @@ from .values import SparseTensor
 __version__ = _library.apus_version().decode()
 __all__ = [
     "ApusError", "ExecutionMode", "GraphOptimizationLevel", "InferenceSession", "Interrupted", "InvalidArgument", "InvalidModel",
-    "MemoryLimit", "Model", "ModelMetadata", "NodeArg", "Pool", "RunOptions", "RuntimeFailure", "SessionOptions", "SparseTensor",
+    "MemoryLimit", "Model", "ModelMetadata", "Node", "NodeArg", "Pool", "RunOptions", "RuntimeFailure", "SessionOptions", "SparseTensor",
+    "ValueType",
     "get_available_providers",
 ]
 

@@ -2,7 +2,7 @@
 import ctypes
 import os
 import pathlib
-from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint32, c_void_p
 
 
 class String(ctypes.Structure):
@@ -21,6 +21,18 @@ class String(ctypes.Structure):
 RELEASE = CFUNCTYPE(None, c_void_p)
 EXTERNAL_DATA = CFUNCTYPE(c_bool, c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_size_t))
 LOG = CFUNCTYPE(None, c_void_p, c_int, c_char_p)
+_LIST = POINTER(c_void_p)
+# apus_infer_function and apus_compute_function look alike.
+NODE_FUNCTION = CFUNCTYPE(c_void_p, c_void_p, c_void_p, _LIST, c_size_t, _LIST, c_size_t)
+
+
+class Operator(ctypes.Structure):
+    """apus_operator: functions of an operator of our own."""
+
+    _fields_ = [
+        ("size", c_size_t), ("domain", c_char_p), ("op_type", c_char_p), ("since", c_int64), ("infer", NODE_FUNCTION),
+        ("compute", NODE_FUNCTION), ("user_data", c_void_p), ("release", RELEASE),
+    ]
 
 
 def _find():
@@ -47,9 +59,11 @@ FUNCTIONS = {
     "apus_error_message": (c_char_p, [_H]),
     "apus_error_node": (c_char_p, [_H]),
     "apus_error_destroy": (None, [_H]),
+    "apus_error_create": (_E, [c_int, c_char_p]),
     "apus_element_type_bits": (c_size_t, [c_int]),
     "apus_element_type_name": (c_char_p, [c_int]),
     "apus_type_create_tensor": (_E, [c_int, _HH]),
+    "apus_type_create_tensor_of_shape": (_E, [c_int, _DIMENSIONS, POINTER(c_char_p), c_size_t, _HH]),
     "apus_type_create_sequence": (_E, [_H, _HH]),
     "apus_type_create_optional": (_E, [_H, _HH]),
     "apus_type_destroy": (None, [_H]),
@@ -110,6 +124,21 @@ FUNCTIONS = {
     "apus_options_set_cpu": (_E, [_H, c_char_p]),
     "apus_options_set_memory_limit": (_E, [_H, c_size_t]),
     "apus_options_set_log": (_E, [_H, LOG, c_void_p]),
+    "apus_options_add_operator": (_E, [_H, POINTER(Operator)]),
+    "apus_node_domain": (String, [_H]),
+    "apus_node_op_type": (String, [_H]),
+    "apus_node_name": (String, [_H]),
+    "apus_node_opset": (c_int64, [_H]),
+    "apus_node_attribute_count": (c_size_t, [_H]),
+    "apus_node_attribute_name": (String, [_H, c_size_t]),
+    "apus_node_attribute_kind": (c_int, [_H, c_char_p]),
+    "apus_node_attribute_int": (_E, [_H, c_char_p, POINTER(c_int64)]),
+    "apus_node_attribute_float": (_E, [_H, c_char_p, POINTER(c_float)]),
+    "apus_node_attribute_string": (_E, [_H, c_char_p, POINTER(String)]),
+    "apus_node_attribute_tensor": (_E, [_H, c_char_p, _HH]),
+    "apus_node_attribute_ints": (_E, [_H, c_char_p, POINTER(_DIMENSIONS), POINTER(c_size_t)]),
+    "apus_node_attribute_floats": (_E, [_H, c_char_p, POINTER(POINTER(c_float)), POINTER(c_size_t)]),
+    "apus_node_attribute_strings": (_E, [_H, c_char_p, POINTER(POINTER(String)), POINTER(c_size_t)]),
     "apus_session_create": (_E, [_H, _H, _HH]),
     "apus_session_destroy": (None, [_H]),
     "apus_session_input_count": (c_size_t, [_H]),
@@ -158,6 +187,11 @@ class Managed:
         handle, self._handle = self._handle, None
         if handle:
             type(self)._destroy(handle)
+
+    def detached(self):
+        """The handle's address, which from now on belongs to the caller."""
+        handle, self._handle = self.handle, None
+        return handle.value if isinstance(handle, c_void_p) else handle
 
     def __enter__(self):
         return self

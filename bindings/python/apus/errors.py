@@ -1,4 +1,6 @@
 """Exceptions by error family; codes are those of apus.h."""
+import threading
+
 from ._library import library
 
 
@@ -33,6 +35,10 @@ class Interrupted(ApusError):
 _FAMILIES = [InvalidArgument, InvalidModel, RuntimeFailure, MemoryLimit, Interrupted]
 
 
+#: `exception`: what a Python function of an operator raised on this thread, on its way through the library, and its text.
+failure = threading.local()
+
+
 def check(error):
     """Raises the exception of an error handle and destroys it; does nothing for None."""
     if not error:
@@ -41,5 +47,11 @@ def check(error):
     message = library.apus_error_message(error).decode("utf-8", "replace")
     node = library.apus_error_node(error)
     library.apus_error_destroy(error)
+    (cause, text), failure.exception = getattr(failure, "exception", (None, "")), (None, "")
+    # The library may have lived with an earlier one: a branch that cannot be inferred need not be taken.
+    if text not in message:
+        cause = None
+    if cause is not None and not isinstance(cause, Exception):
+        raise cause
     family = _FAMILIES[code // 20] if code < 100 else RuntimeFailure
-    raise family(message, code, node.decode("utf-8", "replace") if node is not None else None)
+    raise family(message, code, node.decode("utf-8", "replace") if node is not None else None) from cause

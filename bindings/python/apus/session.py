@@ -6,7 +6,7 @@ from ctypes import byref, c_char_p, c_size_t, c_void_p
 
 import numpy as np
 
-from . import values
+from . import operators, values
 from ._library import EXTERNAL_DATA, LOG, RELEASE, Managed, created, library
 from .errors import InvalidArgument, check
 
@@ -58,6 +58,8 @@ class SessionOptions:
         self.disabled_passes = ()
         #: Called with (level, message), or None.
         self.log = None
+        #: What register_operator() was given.
+        self.operators = []
         # Known to onnxruntime, without meaning here.
         self.inter_op_num_threads = 0
         self.execution_mode = ExecutionMode.ORT_SEQUENTIAL
@@ -68,6 +70,18 @@ class SessionOptions:
             if not hasattr(self, name):
                 raise TypeError(f"SessionOptions has no attribute {name!r}")
             setattr(self, name, value)
+
+    def register_operator(self, domain, op_type, since, infer, compute):
+        """Brings along an operator for nodes of `domain` from version `since` of its operator set on.
+
+        `compute(node, *inputs)` returns the output, or a tuple of the outputs. `infer(node, inputs)` gets a ValueType for each
+        input and returns one for the output, or a list of them; None: outputs are like the first input. `node` is a
+        operators.Node. Inputs that are left out are None; the others belong to the function.
+
+        Both are called on threads that make or run sessions, at the same time where several do. What they raise ends that
+        with RuntimeFailure, whose __cause__ it is.
+        """
+        self.operators.append((domain, op_type, since, infer, compute))
 
 
 class _Options(Managed):
@@ -87,6 +101,8 @@ class _Options(Managed):
             check(library.apus_options_set_memory_limit(self.handle, options.memory_limit))
         for name in options.disabled_passes:
             check(library.apus_options_disable_pass(self.handle, name.encode()))
+        for operator in options.operators:
+            operators.add(self.handle, *operator)
         self.callback = None
         if options.log is not None:
             self.callback = LOG(lambda _, level, message: options.log(level, message.decode("utf-8", "replace")))

@@ -100,8 +100,11 @@ def _dimensions(shape):
 _NO_RELEASE = ctypes.cast(None, library.apus_value_create_tensor_over.argtypes[5])
 
 
-def tensor(array):
-    """A value over a numpy array's memory: not copied where it is contiguous, aligned and in native byte order."""
+def tensor(array, copy=False):
+    """A value over a numpy array's memory: not copied where it is contiguous, aligned and in native byte order.
+
+    With `copy` the value has memory of its own.
+    """
     number = element_type(array.dtype)
     shape = array.shape
     if number == STRING:
@@ -110,6 +113,11 @@ def tensor(array):
         array = _pack(array, _BITS[number])
     elif not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
         array = np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+    if copy:
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        value = Value(created(library.apus_value_create_tensor, number, _dimensions(shape), len(shape)))
+        ctypes.memmove(library.apus_value_data(value.handle), array.ctypes.data, array.nbytes)
+        return value
     handle = created(
         library.apus_value_create_tensor_over, number, _dimensions(shape), len(shape), array.ctypes.data, array.nbytes,
         _NO_RELEASE, None)
@@ -129,18 +137,18 @@ def _strings(array):
         library.apus_value_create_strings, _dimensions(array.shape), array.ndim, texts, len(items)))
 
 
-def to_value(item, handle=None):
-    """The value of a Python object; `handle` is the type that the model expects, where known."""
+def to_value(item, handle=None, copy=False):
+    """The value of a Python object; `handle` is the type that the model expects, where known; `copy` as for tensor()."""
     kind = library.apus_type_kind(handle) if handle else None
     if kind == OPTIONAL:
         element_kind = library.apus_type_element(handle)
-        element = None if item is None else to_value(item, element_kind)
+        element = None if item is None else to_value(item, element_kind, copy)
         kept = type_like(element_kind)
         return Value(
             created(library.apus_value_create_optional, kept.handle, element.handle if element else None), element)
     if isinstance(item, (list, tuple)) and (kind == SEQUENCE or handle is None):
         element_kind = type_like(library.apus_type_element(handle)) if handle else None
-        elements = [to_value(x, element_kind.handle if element_kind else None) for x in item]
+        elements = [to_value(x, element_kind.handle if element_kind else None, copy) for x in item]
         if element_kind is None:
             if not elements:
                 raise TypeError("the type of an empty sequence is unknown")
@@ -150,9 +158,17 @@ def to_value(item, handle=None):
             created(library.apus_value_create_sequence, element_kind.handle, handles, len(elements)), elements)
     if isinstance(item, dict):
         keys, values = list(item), list(item.values())
-        parts = [tensor(np.asarray(keys)), tensor(np.asarray(values))]
+        kinds = _map_dtypes(handle) if kind == MAP else (None, None)
+        parts = [tensor(np.asarray(part, kind), copy) for part, kind in zip((keys, values), kinds)]
         return Value(created(library.apus_value_create_map, parts[0].handle, parts[1].handle), parts)
-    return tensor(item if isinstance(item, np.ndarray) else np.asarray(item))
+    return tensor(item if isinstance(item, np.ndarray) else np.asarray(item), copy)
+
+
+def _map_dtypes(handle):
+    """What a map's keys and values are in numpy; None where the values are no tensors."""
+    value = library.apus_type_element(handle)
+    of_value = dtype(library.apus_type_element_type(value)) if library.apus_type_kind(value) == TENSOR else None
+    return dtype(library.apus_type_element_type(handle)), of_value
 
 
 class _Memory:
