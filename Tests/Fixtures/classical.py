@@ -1,65 +1,16 @@
 """Makes classical.json: inputs and onnxruntime's outputs for ClassicalCasesTests.swift. Needs onnx, onnxruntime, numpy."""
-import base64
-import json
-import os
-
 import numpy as np
-import onnx
-import onnxruntime as ort
 from onnx import TensorProto as T
 from onnx import helper as h
+from recorded import Recorder, texts
 
-ort.set_default_logger_severity(4)
-ML = "ai.onnx.ml"
 rng = np.random.default_rng(11)
-out = []
+recorder = Recorder("ai.onnx.ml")
+case = recorder.case
 
 
 def floats(*shape):
     return rng.standard_normal(shape).astype(np.float32)
-
-
-def texts(*items):
-    return np.array(items, object)
-
-
-def coded(a):
-    a = np.asarray(a)
-    if a.dtype == object or a.dtype.kind in "US":
-        return dict(type=8, shape=list(a.shape), strings=[str(x) for x in a.reshape(-1)])
-    raw = base64.b64encode(np.ascontiguousarray(a).tobytes()).decode()
-    return dict(type=int(h.np_dtype_to_tensor_dtype(a.dtype)), shape=list(a.shape), data=raw)
-
-
-def attribute(name, value):
-    if isinstance(value, onnx.TensorProto):
-        return dict(name=name, kind="tensor", tensor=coded(onnx.numpy_helper.to_array(value)))
-    kinds = {int: "int", float: "float", str: "string"}
-    if type(value) in kinds:
-        kind = kinds[type(value)]
-        return dict(name=name, kind=kind, **{kind + "s": [value]})
-    kind = kinds[type(value[0])] + "s"
-    return dict(name=name, kind=kind, **{kind: list(value)})
-
-
-def case(name, op, attrs, ins, version=1, outputs=1, tolerance=1e-5):
-    infos = [
-        h.make_tensor_value_info(f"i{i}", T.STRING if a.dtype == object else h.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for i, a in enumerate(ins)]
-    names = [f"o{i}" for i in range(outputs)]
-    graph = h.make_graph(
-        [h.make_node(op, [i.name for i in infos], names, domain=ML, **attrs)], "g", infos,
-        [onnx.ValueInfoProto(name=n) for n in names])
-    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17), h.make_opsetid(ML, version)], ir_version=8)
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        got = session.run(None, {f"i{i}": a for i, a in enumerate(ins)})
-    except Exception as error:
-        print("onnxruntime refuses", name, str(error)[:160])
-        return
-    out.append(dict(
-        name=name, op=op, opset=version, attrs=[attribute(k, v) for k, v in attrs.items()], inputs=[coded(a) for a in ins],
-        outputs=[coded(a) for a in got], tolerance=tolerance))
 
 
 x = floats(5, 4)
@@ -213,6 +164,4 @@ for aggregate in (0, 1, 2, 3):
         case(f"ensemble {aggregate} {kind.__name__}", "TreeEnsemble", ensemble(dtype, aggregate, 1), [grid.astype(kind)], version=5)
         case(f"ensemble {aggregate} {kind.__name__} two", "TreeEnsemble", ensemble(dtype, aggregate, 2), [grid.astype(kind)], version=5)
 
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "classical.json"), "w") as file:
-    json.dump(out, file)  # NaN as JSON5 writes it
-print(len(out), "cases")
+recorder.write("classical.json")

@@ -14,7 +14,6 @@ struct RotaryEmbeddingOperator: Operator {
     private let isInterleaved: Bool
     private let rotated: Int
     private let heads: Int
-    private let scale: Float
     private let positions: Int
     private let cosine: Int
     private let sine: Int
@@ -25,8 +24,8 @@ struct RotaryEmbeddingOperator: Operator {
         isInterleaved = try node.bool("interleaved", default: false)
         rotated = try node.int("rotary_embedding_dim", default: 0)
         heads = try node.int("num_heads", default: 0)
-        scale = isContributed ? try node.float("scale", default: 1) : 1
-        if isContributed { _ = try node.optionalInt("is_packed_batching") }
+        // onnxruntime, whose operator it is, reads these and computes without them.
+        if isContributed { node.ignore("scale", "is_packed_batching") }
         guard rotated >= 0, rotated % 2 == 0, heads >= 0 else {
             throw ApusError(.invalidModel, "rotary_embedding_dim \(rotated) must be even, num_heads \(heads) must not be negative")
         }
@@ -96,7 +95,7 @@ struct RotaryEmbeddingOperator: Operator {
         let ids = context.has(positions) ? try context.shape(positions) : nil
         let isOffset = ids.map { $0.count == 1 && $0.dimensions != [sizes.batch, sizes.sequence] } ?? false
         let half = sizes.rotated / 2, rows = half == 0 ? 0 : cache.count / half
-        let (positions, cosine, sine, isInterleaved, scale) = (positions, cosine, sine, isInterleaved, scale)
+        let (positions, cosine, sine, isInterleaved) = (positions, cosine, sine, isInterleaved)
         return PreparedKernel("rotary") { io in
             let x = io.input(0, as: Float.self), y = io.output(0, as: Float.self)
             let cosines = io.input(cosine, as: Float.self), sines = io.input(sine, as: Float.self)
@@ -117,8 +116,8 @@ struct RotaryEmbeddingOperator: Operator {
                             let first = offset + (isInterleaved ? 2 * index : index)
                             let second = isInterleaved ? first + 1 : first + half
                             let (a, b, c, s) = (x[first], x[second], cosines[row * half + index], sines[row * half + index])
-                            y[first] = (c * a - s * b) * scale
-                            y[second] = (s * a + c * b) * scale
+                            y[first] = c * a - s * b
+                            y[second] = s * a + c * b
                         }
                         for index in sizes.rotated..<sizes.size { y[offset + index] = x[offset + index] }
                     }

@@ -178,7 +178,8 @@ private func powerCode(_ value: Float, saturates: Bool, _ rounding: PowerRoundin
     let goesUp: Bool =
         switch rounding {
         case .down: false
-        case .up: fraction > 0
+        // The least power is subnormal here.
+        case .up: fraction > (exponent == 0 ? 0x40_0000 : 0)
         // Half-way cases go up, unless the exponent is the least.
         case .nearest: fraction > 0x40_0000 || (fraction == 0x40_0000 && exponent > 0)
         }

@@ -79,14 +79,28 @@ struct NonZeroOperator: Operator {
 
 /// The distinct elements, or slices along an axis, with where each was first found, which one each was, and how often.
 struct UniqueOperator: Operator {
-    static let schemas = [Schema("Unique", since: [11, 28], inputs: 1...1, outputs: 1...4)]
+    static let schemas = [
+        Schema("Unique", since: [11, 28], inputs: 1...1, outputs: 1...4),
+        // In order of appearance; it does not tell where that was.
+        Schema("Unique", domain: "com.microsoft", since: [1], inputs: 1...1, outputs: 1...3),
+    ]
 
     private let axis: Int?
     private let isSorted: Bool
+    /// Which outputs are: first positions, groups of the elements, sizes of the groups; -1: none.
+    private let places: Places
+
+    private struct Places: Sendable {
+        let firsts: Int
+        let groups: Int
+        let sizes: Int
+    }
 
     init(_ node: NodeReader) throws {
-        axis = try node.optionalInt("axis")
-        isSorted = try node.bool("sorted", default: true)
+        let isContributed = !node.domain.isEmpty
+        axis = isContributed ? nil : try node.optionalInt("axis")
+        isSorted = isContributed ? false : try node.bool("sorted", default: true)
+        places = isContributed ? Places(firsts: -1, groups: 1, sizes: 2) : Places(firsts: 1, groups: 2, sizes: 3)
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
@@ -104,9 +118,8 @@ struct UniqueOperator: Operator {
                 inverse = PartialShape([dimensions.reduce(.known(1), *)])
             }
         }
-        let all = [
-            ValueInfo(type, shape), ValueInfo(.int64, .ofRank(1)), ValueInfo(.int64, inverse), ValueInfo(.int64, .ofRank(1)),
-        ]
+        let vector = ValueInfo(.int64, .ofRank(1))
+        let all = [ValueInfo(type, shape)] + (places.firsts < 0 ? [] : [vector]) + [ValueInfo(.int64, inverse), vector]
         return Array(all.prefix(context.outputCount))
     }
 
@@ -136,11 +149,11 @@ struct UniqueOperator: Operator {
         let geometry = Geometry(
             shape: shape, axis: axis, outer: axis.map { shape.count(0..<$0) } ?? 1, count: axis.map { shape[$0] } ?? shape.count,
             inner: axis.map { shape.count(($0 + 1)...) } ?? 1)
-        let isSorted = isSorted
+        let isSorted = isSorted, places = places
         if type == .string {
             return PreparedKernel("unique") { io in
                 let elements = try io.value(0).asStrings().elements
-                let groups = try UniqueOperator.groups(io, geometry, isSorted) { a, b in
+                let groups = try UniqueOperator.groups(io, geometry, isSorted, places) { a, b in
                     let x = elements[a].bytes, y = elements[b].bytes
                     return x == y ? 0 : x.lexicographicallyPrecedes(y) ? -1 : 1
                 }
@@ -149,19 +162,20 @@ struct UniqueOperator: Operator {
                     0, .strings(StringTensor(shape: chosen.shape, elements: chosen.positions.map { elements[$0] })))
             }
         }
-        return try type.visit(Finding(geometry: geometry, isSorted: isSorted, type: type))
+        return try type.visit(Finding(geometry: geometry, isSorted: isSorted, places: places, type: type))
     }
 
     private struct Finding: ElementVisitor {
         let geometry: Geometry
         let isSorted: Bool
+        let places: Places
         let type: ElementType
 
         func visit<T: Element>(_: T.Type) throws -> any PreparedNode {
-            let (geometry, isSorted, type) = (geometry, isSorted, type)
+            let (geometry, isSorted, places, type) = (geometry, isSorted, places, type)
             return PreparedKernel("unique") { io in
                 let elements = io.input(0, as: T.self)
-                let groups = try UniqueOperator.groups(io, geometry, isSorted) { a, b in
+                let groups = try UniqueOperator.groups(io, geometry, isSorted, places) { a, b in
                     let x = elements[a].number, y = elements[b].number
                     if x == y { return 0 }
                     // NaN is one value, greater than all numbers.
@@ -177,9 +191,9 @@ struct UniqueOperator: Operator {
         }
     }
 
-    /// The slices' groups, each by its first slice, in the order asked for; writes outputs 1 to 3.
+    /// The slices' groups, each by its first slice, in the order asked for; writes the other outputs.
     private static func groups(
-        _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ compare: (Int, Int) -> Int
+        _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ places: Places, _ compare: (Int, Int) -> Int
     ) throws -> [Int] {
         let count = geometry.count, parts = geometry.outer * geometry.inner
         let bytes = try count.multiplied(by: 64)
@@ -216,9 +230,9 @@ struct UniqueOperator: Operator {
             let target = try io.makeOutput(index, .int64, .vector(numbers.count)).assumingMemoryBound(to: Int64.self)
             for (position, number) in numbers.enumerated() { target[position] = Int64(number) }
         }
-        try write(1, arranged.map { firsts[$0] })
-        try write(2, group.map { place[$0] })
-        try write(3, arranged.map { sizes[$0] })
+        try write(places.firsts, arranged.map { firsts[$0] })
+        try write(places.groups, group.map { place[$0] })
+        try write(places.sizes, arranged.map { sizes[$0] })
         return arranged.map { firsts[$0] }
     }
 

@@ -4,7 +4,7 @@ import CApusKernels
 import Glibc
 
 /// MaxPool, AveragePool and LpPool over any number of spatial axes; `apus.MaxPool` and `apus.AveragePool` are the same with
-/// channels last.
+/// channels last, and so is com.microsoft.NhwcMaxPool.
 struct PoolOperator: Operator {
     static let schemas = [
         Schema("MaxPool", since: [1, 8, 10, 11, 12, 22], inputs: 1...1, outputs: 1...2),
@@ -12,6 +12,7 @@ struct PoolOperator: Operator {
         Schema("LpPool", since: [1, 2, 11, 18, 22], inputs: 1...1),
         Schema("MaxPool", domain: "apus", since: [1], inputs: 1...1),
         Schema("AveragePool", domain: "apus", since: [1], inputs: 1...1),
+        Schema("NhwcMaxPool", domain: "com.microsoft", since: [1], inputs: 1...1),
     ]
 
     private enum Kind: Sendable {
@@ -29,6 +30,7 @@ struct PoolOperator: Operator {
 
     private static let eras: [String: Era] = [
         "MaxPool": Era(kind: .max, ceilMode: 10, dilations: 10),
+        "NhwcMaxPool": Era(kind: .max, ceilMode: 1, dilations: 1),
         "AveragePool": Era(kind: .average, ceilMode: 10, dilations: 19),
         "LpPool": Era(kind: .power, ceilMode: 18, dilations: 18),
     ]
@@ -46,7 +48,7 @@ struct PoolOperator: Operator {
             throw ApusError(.internal, "\(node.opType) is no pool")
         }
         kind = era.kind
-        isLast = node.domain == "apus"
+        isLast = !node.domain.isEmpty
         let opset = isLast ? Int.max : node.opset
         let isOldPower = era.kind == .power && opset < 2
         window = try WindowAttributes(

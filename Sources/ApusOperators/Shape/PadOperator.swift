@@ -2,7 +2,10 @@ import ApusCore
 
 /// Surrounds the input with constants, its mirror image, its edge or itself; negative pads cut off.
 struct PadOperator: Operator {
-    static let schemas = [Schema("Pad", since: [1, 2, 11, 13, 18, 19, 21, 23, 24, 25], inputs: 1...4)]
+    static let schemas = [
+        Schema("Pad", since: [1, 2, 11, 13, 18, 19, 21, 23, 24, 25], inputs: 1...4),
+        Schema("Pad", domain: "com.microsoft", since: [1], inputs: 2...3),
+    ]
 
     private enum Mode: String {
         case constant, reflect, edge, wrap
@@ -13,13 +16,18 @@ struct PadOperator: Operator {
     private let attributePads: [Int]?
     private let attributeValue: Float
 
+    /// com.microsoft.Pad also takes its pads as a matrix of one row.
+    private let takesRow: Bool
+
     init(_ node: NodeReader) throws {
-        let modes = node.opset >= 19 ? ["constant", "reflect", "edge", "wrap"] : ["constant", "reflect", "edge"]
+        takesRow = !node.domain.isEmpty
+        let opset = takesRow ? 18 : node.opset
+        let modes = opset >= 19 ? ["constant", "reflect", "edge", "wrap"] : ["constant", "reflect", "edge"]
         mode = Mode(rawValue: try node.choice("mode", of: modes, default: "constant")) ?? .constant
-        guard node.opset < 11 else {
+        guard opset < 11 else {
             attributePads = nil
             attributeValue = 0
-            guard node.opset >= 18 || !node.hasInput(3) else {
+            guard opset >= 18 || !node.hasInput(3) else {
                 throw ApusError(.invalidModel, "Pad of opset \(node.opset) takes 2 to 3 inputs, found 4")
             }
             return
@@ -45,12 +53,20 @@ struct PadOperator: Operator {
         return result
     }
 
+    /// Pads of shape [1, 2 * rank].
+    private func row(_ context: InferenceContext) throws -> [Dimension]? {
+        guard try context.type(1) == .int64, try context.shape(1).dimensions?.first?.known ?? 1 == 1 else {
+            throw ApusError(.shapeMismatch, "input 1 must be a vector or have one row, found shape \(try context.shape(1))")
+        }
+        return try context.integers(1)?.map(Dimension.known)
+    }
+
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
         let type = try context.type(0)
         var pads = attributePads?.map(Dimension.known)
         var axes: [Int]?
         if attributePads == nil {
-            pads = try context.dimensionsParameter(1)
+            pads = try takesRow && context.shape(1).rank == 2 ? row(context) : context.dimensionsParameter(1)
             if context.has(2) {
                 _ = try context.commonType([0, 2])
                 if let shape = try context.shape(2).concrete(), shape.count != 1 {

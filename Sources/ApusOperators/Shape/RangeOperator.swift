@@ -1,8 +1,10 @@
 import ApusCore
 
-/// The numbers from `start` to before `limit` in steps of `delta`.
+/// The numbers from `start` to before `limit` in steps of `delta`, which com.microsoft.Range may leave out: 1.
 struct RangeOperator: Operator {
-    static let schemas = [Schema("Range", since: [11, 27], inputs: 3...3)]
+    static let schemas = [
+        Schema("Range", since: [11, 27], inputs: 3...3), Schema("Range", domain: "com.microsoft", since: [1], inputs: 2...3),
+    ]
 
     private static let types: [ElementType] = [.float32, .float64, .int16, .int32, .int64, .float16, .bfloat16]
 
@@ -16,12 +18,14 @@ struct RangeOperator: Operator {
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
         let type = try context.type(0, oneOf: Self.types)
         _ = try context.commonType(0..<3)
-        for index in 0..<3 {
+        for index in 0..<3 where context.has(index) {
             if let dimensions = try context.shape(index).dimensions, dimensions.contains(where: { $0.known.map { $0 != 1 } ?? false }) {
                 throw ApusError(.shapeMismatch, "input \(index) must be a scalar, found shape \(PartialShape(dimensions))")
             }
         }
-        if let start = context.optional(0)?.constant, let limit = context.optional(1)?.constant, let delta = context.optional(2)?.constant {
+        if let start = context.optional(0)?.constant, let limit = context.optional(1)?.constant,
+            let delta = try context.has(2) ? context.optional(2)?.constant : Self.one(type)
+        {
             let count = try type.visit(Counting(start: try start.asTensor(), limit: try limit.asTensor(), delta: try delta.asTensor()))
             var info = ValueInfo(type, .vector(count))
             if type == .int64 || type == .int32, count <= InferenceContext.mostElements,
@@ -31,17 +35,26 @@ struct RangeOperator: Operator {
             }
             return [info]
         }
-        guard type == .int64 || type == .int32, try context.smallElements(2)?.first == .known(1),
+        guard type == .int64 || type == .int32, try !context.has(2) || context.smallElements(2)?.first == .known(1),
             let start = try context.smallElements(0)?.first, let limit = try context.smallElements(1)?.first
         else { return [ValueInfo(type, .ofRank(1))] }
         return [ValueInfo(type, PartialShape([limit - start]))]
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        guard let start = context.constant(0), let delta = context.constant(2) else {
+        let type = try context.outputType(0)
+        guard let start = context.constant(0), let delta = try context.has(2) ? context.constant(2) : Self.one(type).asTensor() else {
             throw ApusError(.internal, "the start and the step are not known")
         }
-        return try context.outputType(0).visit(Filling(start: start, delta: delta, count: try context.outputShape(0).count))
+        return try type.visit(Filling(start: start, delta: delta, count: try context.outputShape(0).count))
+    }
+
+    /// The step that is left out.
+    private static func one(_ type: ElementType) throws -> Value {
+        let one = try Tensor.allocate(type, .scalar), source = try Tensor.int64([1])
+        let convert = try castLoop(.int64, type)
+        withExtendedLifetime(source) { convert(1, source.pointer, one.pointer) }
+        return .tensor(one)
     }
 
     /// How many numbers there are; computed without overflow.

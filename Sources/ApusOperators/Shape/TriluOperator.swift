@@ -2,7 +2,9 @@ import ApusCore
 
 /// The upper or lower triangle of each matrix, the rest zero.
 struct TriluOperator: Operator {
-    static let schemas = [Schema("Trilu", since: [14], inputs: 1...2)]
+    static let schemas = [
+        Schema("Trilu", since: [14], inputs: 1...2), Schema("Trilu", domain: "com.microsoft", since: [1], inputs: 1...2),
+    ]
 
     private let upper: Bool
 

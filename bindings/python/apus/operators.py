@@ -108,8 +108,7 @@ def _guarded(body):
     return NODE_FUNCTION(call)
 
 
-def _listed(result, count, what):
-    items = list(result) if isinstance(result, (tuple, list)) else [result]
+def _counted(items, count, what):
     if len(items) != count:
         raise ValueError(f"{what} gave {len(items)} results for {count} outputs")
     return items
@@ -117,9 +116,12 @@ def _listed(result, count, what):
 
 def _infer(functions, node, inputs, outputs, count):
     types = [None if handle is None else ValueType._of(handle) for handle in inputs]
-    for i, item in enumerate(_listed(functions[0](node, types), count, "infer")):
+    result = functions[0](node, types)
+    for i, item in enumerate(_counted(result if isinstance(result, list) else [result], count, "infer")):
+        if isinstance(item, tuple):
+            item = ValueType(*item)
         if not isinstance(item, ValueType):
-            item = ValueType(*item) if isinstance(item, tuple) else ValueType(item)
+            raise TypeError(f"infer gave {item!r} as the type of output {i}; a ValueType or (dtype, shape) expected")
         outputs[i] = item._create()
 
 
@@ -136,8 +138,9 @@ def _compute(functions, node, inputs, outputs, count):
     arguments = [np.array(x) if isinstance(x, np.ndarray) else x for x in arguments]
     result = functions[1](node, *arguments)
     # A list is a sequence; only a tuple is several outputs.
-    items = _listed(result, count, "compute") if isinstance(result, tuple) else _listed((result,), count, "compute")
-    for i, item in enumerate(items):
+    for i, item in enumerate(_counted(result if isinstance(result, tuple) else (result,), count, "compute")):
+        if item is None:
+            raise TypeError(f"compute gave no output {i}")
         value = values.to_value(item, copy=True)
         if outputs[i] is None:
             outputs[i] = value.detached()

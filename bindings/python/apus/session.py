@@ -75,7 +75,7 @@ class SessionOptions:
         """Brings along an operator for nodes of `domain` from version `since` of its operator set on.
 
         `compute(node, *inputs)` returns the output, or a tuple of the outputs. `infer(node, inputs)` gets a ValueType for each
-        input and returns one for the output, or a list of them; None: outputs are like the first input. `node` is a
+        input and returns one, or (dtype, shape), for the output, or a list of them; None: outputs are like the first input. `node` is a
         operators.Node. Inputs that are left out are None; the others belong to the function.
 
         Both are called on threads that make or run sessions, at the same time where several do. What they raise ends that

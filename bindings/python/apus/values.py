@@ -18,7 +18,6 @@ _EXTENDED = {
 }
 # Types below 8 bits are one element a byte in ml_dtypes, packed in Apus.
 _BITS = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2, 27: 6, 28: 6}
-_SIGNED = {22, 26}
 
 
 def dtype(element_type):
@@ -56,11 +55,10 @@ def _pack(array, bits):
 
 
 def _unpack(packed, count, bits, number):
+    """The reverse; ml_dtypes leaves the upper bits of a byte 0, of negative numbers, too."""
     stream = np.unpackbits(packed, count=count * bits, bitorder="little").reshape(count, bits)
     codes = np.packbits(stream, axis=1, bitorder="little").reshape(-1)
-    if number in _SIGNED:
-        codes = (codes ^ (1 << (bits - 1))).astype(np.int8) - np.int8(1 << (bits - 1))
-    return codes.view(dtype(number)) if dtype(number).itemsize == 1 else codes.astype(dtype(number))
+    return codes.view(dtype(number))
 
 
 class Type(Managed):
@@ -161,6 +159,12 @@ def to_value(item, handle=None, copy=False):
         kinds = _map_dtypes(handle) if kind == MAP else (None, None)
         parts = [tensor(np.asarray(part, kind), copy) for part, kind in zip((keys, values), kinds)]
         return Value(created(library.apus_value_create_map, parts[0].handle, parts[1].handle), parts)
+    if isinstance(item, SparseTensor):
+        parts = [tensor(np.asarray(item.values), copy), tensor(np.asarray(item.indices, np.int64), copy)]
+        return Value(
+            created(
+                library.apus_value_create_sparse, _dimensions(item.shape), len(item.shape), parts[0].handle, parts[1].handle),
+            parts)
     return tensor(item if isinstance(item, np.ndarray) else np.asarray(item), copy)
 
 

@@ -5,8 +5,8 @@ import Testing
 
 @testable import ApusOperators
 
-/// Operators of ai.onnx.ml against onnxruntime 1.31: Tests/Fixtures/classical.json, which classical.py beside it makes.
-@Suite struct ClassicalCasesTests {
+/// A node with inputs and onnxruntime's outputs, from a file in Tests/Fixtures.
+struct RecordedCase: Decodable, Sendable, CustomStringConvertible {
     struct Recorded: Decodable, Sendable {
         var type: Int32
         var shape: [Int]
@@ -21,24 +21,24 @@ import Testing
         var strings: [String]?
         var tensor: Recorded?
     }
-    struct Case: Decodable, Sendable, CustomStringConvertible {
-        var name: String
-        var op: String
-        var opset: Int
-        var attrs: [Named]
-        var inputs: [Recorded]
-        var outputs: [Recorded]
-        var tolerance: Double
-        var description: String { name }
-    }
 
-    static let cases: [Case] = {
-        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../Fixtures/classical.json")
+    var name: String
+    var op: String
+    var domain: String
+    var opset: Int
+    var attrs: [Named]
+    var inputs: [Recorded?]
+    var outputs: [Recorded?]
+    var tolerance: Double
+    var description: String { name }
+
+    static func load(_ file: String) -> [RecordedCase] {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../Fixtures/\(file)")
         guard let data = try? Data(contentsOf: path) else { return [] }
         let decoder = JSONDecoder()
         decoder.allowsJSON5 = true
-        return (try? decoder.decode([Case].self, from: data)) ?? []
-    }()
+        return (try? decoder.decode([RecordedCase].self, from: data)) ?? []
+    }
 
     private func value(_ recorded: Recorded) throws -> Value {
         let shape = try Shape(recorded.shape)
@@ -66,15 +66,27 @@ import Testing
         }
     }
 
-    @Test func fixtureIsPresent() {
-        #expect(ClassicalCasesTests.cases.count >= 135)
+    /// Expects onnxruntime's outputs, and that what is inferred agrees with them.
+    func check() throws {
+        var attributes: [String: AttributeValue] = [:]
+        for named in attrs { attributes[named.name] = try attribute(named) }
+        try expectEvaluates(
+            op, domain: domain, opset: opset, attributes, try inputs.map { try $0.map(value) }, try outputs.map { try $0.map(value) },
+            tolerance: tolerance)
+    }
+}
+
+/// Operators beyond ai.onnx against onnxruntime 1.31, as the programs beside the fixtures recorded it.
+@Suite struct RecordedCasesTests {
+    static let classical = RecordedCase.load("classical.json")
+    static let contributed = RecordedCase.load("contributed.json")
+
+    @Test func fixturesArePresent() {
+        #expect(RecordedCasesTests.classical.count >= 135)
+        #expect(RecordedCasesTests.contributed.count >= 115)
     }
 
-    @Test(arguments: cases) func matchesOnnxruntime(_ recorded: Case) throws {
-        var attributes: [String: AttributeValue] = [:]
-        for named in recorded.attrs { attributes[named.name] = try attribute(named) }
-        try expectEvaluates(
-            recorded.op, domain: "ai.onnx.ml", opset: recorded.opset, attributes, try recorded.inputs.map(value),
-            try recorded.outputs.map(value), tolerance: recorded.tolerance)
-    }
+    @Test(arguments: classical) func machineLearningOperators(_ recorded: RecordedCase) throws { try recorded.check() }
+
+    @Test(arguments: contributed) func contributedOperators(_ recorded: RecordedCase) throws { try recorded.check() }
 }
