@@ -19,7 +19,7 @@ struct ApusCommand: ParsableCommand {
             Results go to standard output, everything else to standard error. APUS_CPU (generic, avx2, avxvnni, avx512, \
             avx512vnni; neon, neondot, neoni8mm) caps the instructions used, as --cpu does.
             """,
-        subcommands: [RunCommand.self, InspectCommand.self, BenchCommand.self, CompareCommand.self, KernelsCommand.self])
+        subcommands: [RunCommand.self, InspectCommand.self, BenchCommand.self, CompareCommand.self, KernelsCommand.self, OperatorsCommand.self])
 
     /// Parses, runs and ends the process with the documented status.
     static func main() {

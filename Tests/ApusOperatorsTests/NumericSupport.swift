@@ -96,3 +96,5 @@ let evaluators: [Evaluator] = [
 
 func exponential(_ x: Double) -> Double { exp(x) }
 func errorFunction(_ x: Double) -> Double { erf(x) }
+func cosine(_ x: Double) -> Double { cos(x) }
+func naturalLogarithm(_ x: Double) -> Double { log(x) }
