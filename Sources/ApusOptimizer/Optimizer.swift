@@ -75,7 +75,12 @@ package struct Optimizer {
         let infos = try GraphInference(graph, evaluator: evaluator).run(captures: captures)
         for node in graph.nodes {
             for subgraph in node.subgraphs {
-                try run(subgraph, captures: subgraph.captures.map { bodyInfo(infos[$0.outer.index]) })
+                do {
+                    try run(subgraph, captures: subgraph.captures.map { bodyInfo(infos[$0.outer.index]) })
+                } catch let error as ApusError where [.shapeMismatch, .invalidValue, .memoryLimit].contains(error.code) {
+                    // A branch that cannot work for these shapes may never be taken: it stays as it is.
+                    log?("\(graph.displayName(node)): a subgraph stays as it is: \(error.message)")
+                }
             }
         }
     }

@@ -116,6 +116,10 @@ struct LoopBody {
     private func merged(_ state: [ValueType], _ outputs: [ValueInfo]) throws -> [ValueType] {
         try state.enumerated().map { index, type in
             let output = outputs[leadingOutputCount + index].type
+            // State may start as an optional that the first iteration opens.
+            if case .optional(let element) = type, output.kind != .optional, let union = element.union(output) {
+                return .optional(union)
+            }
             guard let union = type.union(output) else {
                 throw ApusError(.typeMismatch, "state \(index) of the loop starts as \(type), but its body makes it \(output)")
             }

@@ -63,7 +63,12 @@ struct LoopOperator: Operator {
             let count = trips.map { $0 <= 0 } == true ? Dimension.known(0) : .unknown
             return ValueInfo(type, PartialShape(shape.dimensions.map { [count] + $0 }))
         }
-        return inferred.state.map { ValueInfo($0) } + scans
+        let states = inferred.state.enumerated().map { index, type in
+            // An optional that the body opened is none any more.
+            if case .optional(let element) = type, inferred.outputs[1 + index].type.kind != .optional { return ValueInfo(element) }
+            return ValueInfo(type)
+        }
+        return states + scans
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
@@ -94,7 +99,14 @@ struct LoopOperator: Operator {
                 state = outputs
                 iteration += 1
             }
-            for (index, value) in state.enumerated() {
+            for (index, last) in state.enumerated() {
+                var value = last
+                if case .optional(let optional) = last, expected[index].type.kind != .optional {
+                    guard let element = optional.element else {
+                        throw ApusError(.invalidValue, "state \(index) is an empty optional, and no iteration fills it")
+                    }
+                    value = element
+                }
                 try expected[index].type.checkAdmits(value.type, "state \(index)")
                 try io.setOutput(index, value)
             }

@@ -88,12 +88,12 @@ struct LossOperator: Operator {
                 io.pool.inChunks(samples, of: max(1, elementwiseChunk / 4 / max(1, classes))) { range in
                     for index in range {
                         let start = index / inner * classes * inner + index % inner
-                        var shift = T.Number.zero
+                        var highest = T.Number.zero, logarithm = T.Number.zero
                         if takesScores {
-                            shift = LossOperator.logarithmOfSum(x + start, classes, inner)
+                            (highest, logarithm) = LossOperator.logarithmOfSum(x + start, classes, inner)
                             if let logarithms {
                                 for c in 0..<classes {
-                                    logarithms[start + c * inner] = T(rounding: x[start + c * inner].number - shift)
+                                    logarithms[start + c * inner] = T(rounding: x[start + c * inner].number - highest - logarithm)
                                 }
                             }
                         }
@@ -101,7 +101,7 @@ struct LossOperator: Operator {
                             losses[index] = 0
                             continue
                         }
-                        losses[index] = Double(shift - x[start + Int(labels[index]) * inner].number)
+                        losses[index] = -Double(x[start + Int(labels[index]) * inner].number - highest - logarithm)
                     }
                 }
                 let weights = hasWeights ? io.input(2, as: T.self) : nil
@@ -124,11 +124,14 @@ struct LossOperator: Operator {
         }
     }
 
-    /// The logarithm of the sum of the exponentials of `count` elements, `stride` apart.
-    private static func logarithmOfSum<T: Element>(_ x: UnsafePointer<T>, _ count: Int, _ stride: Int) -> T.Number where T.Number: Real {
+    /// The greatest of `count` elements, `stride` apart, and the logarithm of the sum of the exponentials of their
+    /// differences from it: apart, because in the sum of both the second would lose its digits.
+    private static func logarithmOfSum<T: Element>(
+        _ x: UnsafePointer<T>, _ count: Int, _ stride: Int
+    ) -> (highest: T.Number, logarithm: T.Number) where T.Number: Real {
         var highest = T.Number.lowest, sum = T.Number.zero
         for index in 0..<count { highest = T.Number.greater(highest, x[index * stride].number) }
         for index in 0..<count { sum += T.Number.exp(x[index * stride].number - highest) }
-        return highest + T.Number.log(sum)
+        return (highest, T.Number.log(sum))
     }
 }

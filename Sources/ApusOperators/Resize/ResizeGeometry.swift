@@ -56,13 +56,20 @@ struct ResizedAxis {
             let adjustment = resized / (scale * size)
             return size / 2 * (1 - adjustment) + (x + 0.5) / scale - 0.5
         case .pytorchHalfPixel: return to > 1 ? (x + 0.5) / scale - 0.5 : 0
-        case .alignCorners: return to > 1 ? x * (size - 1) / (resized - 1) : 0
+        case .alignCorners: return to > 1 ? x * (size - 1) / (exactLength - 1) : 0
         case .asymmetric: return x / scale
         case .halfPixelForNearest: return (x + 0.5) / scale
         case .cropAndResize:
             return to > 1
                 ? start * (size - 1) + x * (end - start) * (size - 1) / (resized - 1) : 0.5 * (start + end) * (size - 1)
         }
+    }
+
+    /// The length that the scale asks for, which is no whole number where the result was cut. (onnxruntime aligns the
+    /// corners of the cut result; ONNX's tests have it this way.)
+    private var exactLength: Float {
+        let length = scale * Float(from), resized = Float(to)
+        return abs(length - resized) > 1e-4 * resized ? length : resized
     }
 
     /// Whether a position has no element and is given the extrapolation value.

@@ -85,7 +85,7 @@ struct RegexParser {
         guard let (least, most) = try quantifier() else { return part }
         guard isRepeatable else { throw failure("nothing to repeat") }
         _ = take("?")
-        if let again = next, again == "*" || again == "+" || again == "?" { throw failure("a repetition of a repetition") }
+        if try quantifier() != nil { throw failure("a repetition of a repetition") }
         return .repetition(part, least, most)
     }
 
