@@ -59,6 +59,7 @@ package enum Registry {
         HardmaxOperator.self,
         IdentityOperator.self,
         IfOperator.self,
+        ImageDecoderOperator.self,
         ImputerOperator.self,
         InverseOperator.self,
         LabelEncoderOperator.self,

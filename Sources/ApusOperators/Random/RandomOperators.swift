@@ -190,8 +190,7 @@ struct MultinomialOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let shape = try context.shape(0), rows = shape[0], classes = shape[1], samples = sampleCount
-        let source = try context.type(0), size = source.byteWidth ?? 1
-        let read = try castLoop(source, .float64)
+        let read = try castLoop(context.type(0), .float64)
         let seed = seed, isWide = type == .int64
         return PreparedKernel("philox", workspace: try shape.count.multiplied(by: 8)) { io in
             let generator = seed.generator(), sums = io.workspace.assumingMemoryBound(to: Double.self)

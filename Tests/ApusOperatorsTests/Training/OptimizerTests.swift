@@ -24,7 +24,7 @@ struct OptimizerTests {
         try expectEvaluates(
             "Adam", domain: "ai.onnx.preview.training", opset: 1, ["norm_coefficient_post": .float(0.01)],
             [.tensor(try Tensor(.float64, [], [0.1] as [Double])), .tensor(try Tensor(.int64, [], [5] as [Int64])), .tensor(try Tensor(.float64, [2], [0.5199999809265137, 1.2200000286102295] as [Double])), .tensor(try Tensor(.float64, [1, 3], [-2.009999990463257, -1.5, -0.15000000596046448] as [Double])), .tensor(try Tensor(.float64, [2], [0.029999999329447746, -1.600000023841858] as [Double])), .tensor(try Tensor(.float64, [1, 3], [-0.6700000166893005, -0.46000000834465027, -0.5] as [Double])), .tensor(try Tensor(.float64, [2], [-0.5199999809265137, -0.14000000059604645] as [Double])), .tensor(try Tensor(.float64, [1, 3], [0.8299999833106995, 0.6899999976158142, 0.5400000214576721] as [Double])), .tensor(try Tensor(.float64, [2], [0.2199999988079071, 0.7699999809265137] as [Double])), .tensor(try Tensor(.float64, [1, 3], [0.5400000214576721, 0.6399999856948853, 0.05999999865889549] as [Double]))],
-            [.tensor(try Tensor(.float32, [2], [0.5317385, 1.2133595] as [Float])), .tensor(try Tensor(.float32, [1, 3], [-2.005704, -1.4972785, -0.17884877] as [Float])), .tensor(try Tensor(.float32, [2], [-0.46499997, -0.28600004] as [Float])), .tensor(try Tensor(.float32, [1, 3], [0.67999995, 0.575, 0.436] as [Float])), .tensor(try Tensor(.float32, [2], [0.2197809, 0.77178997] as [Float])), .tensor(try Tensor(.float32, [1, 3], [0.53990895, 0.6395716, 0.060189996] as [Float]))], tolerance: 1e-06)
+            [.tensor(try Tensor(.float64, [2], [0.5317385, 1.2133595] as [Double])), .tensor(try Tensor(.float64, [1, 3], [-2.005704, -1.4972785, -0.17884877] as [Double])), .tensor(try Tensor(.float64, [2], [-0.46499997, -0.28600004] as [Double])), .tensor(try Tensor(.float64, [1, 3], [0.67999995, 0.575, 0.436] as [Double])), .tensor(try Tensor(.float64, [2], [0.2197809, 0.77178997] as [Double])), .tensor(try Tensor(.float64, [1, 3], [0.53990895, 0.6395716, 0.060189996] as [Double]))], tolerance: 1e-05)
         try expectEvaluates(
             "Momentum", domain: "ai.onnx.preview.training", opset: 1, ["norm_coefficient": .float(0.001), "alpha": .float(0.95), "beta": .float(0.1), "mode": .string("standard")],
             [.tensor(try Tensor(.float32, [], [0.1] as [Float])), .tensor(try Tensor(.int64, [], [0] as [Int64])), .tensor(try Tensor(.float32, [2], [0.75, 0.21] as [Float])), .tensor(try Tensor(.float32, [2], [0.01, 0.39] as [Float])), .tensor(try Tensor(.float32, [2], [-1.59, -0.21] as [Float]))],
@@ -39,8 +39,8 @@ struct OptimizerTests {
     func refusals() throws {
         let rate = Value.tensor(try Tensor.float32(0.1)), step = Value.tensor(try Tensor(.int64, [], [0] as [Int64]))
         let x = Value.tensor(try Tensor(.float32, [2], [1, 2] as [Float])), y = Value.tensor(try Tensor(.float32, [1], [1] as [Float]))
-        func evaluate(_ opType: String, _ attributes: [String: AttributeValue] = [:], _ inputs: [Value?], outputs: Int) throws {
-            _ = try Evaluator().evaluate(opType, domain: "ai.onnx.preview.training", opset: 1, attributes, inputs, outputs: outputs)
+        func evaluate(_ opType: String, _ inputs: [Value?], outputs: Int) throws {
+            _ = try Evaluator().evaluate(opType, domain: "ai.onnx.preview.training", opset: 1, [:], inputs, outputs: outputs)
         }
         expectError(.invalidModel) { try evaluate("Adagrad", [rate, step, x, x], outputs: 2) }
         expectError(.invalidModel) { try evaluate("Adam", [rate, step, x, x, x], outputs: 3) }
