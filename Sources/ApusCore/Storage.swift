@@ -15,6 +15,10 @@ package final class Storage: @unchecked Sendable {
     /// What kernels may assume of any buffer that Apus allocates.
     package static let alignment = 64
 
+    /// Memory in pages of this size is touched for the first time and read through in about half the time (measured), where the
+    /// system has such pages to give.
+    private static let hugePage = 2 << 20
+
     private init(
         base: UnsafeMutableRawPointer, byteCount: Int, isOwned: Bool, onRelease: @escaping () -> Void,
         onDropPages: ((Range<Int>) -> Void)? = nil
@@ -35,10 +39,13 @@ package final class Storage: @unchecked Sendable {
     package static func allocate(byteCount: Int, budget: MemoryBudget, purpose: @autoclosure () -> String = "a tensor") throws -> Storage {
         try budget.reserve(byteCount, for: purpose())
         var pointer: UnsafeMutableRawPointer?
-        guard posix_memalign(&pointer, alignment, max(byteCount, alignment)) == 0, let pointer else {
+        let isLarge = byteCount >= 2 * hugePage
+        guard posix_memalign(&pointer, isLarge ? hugePage : alignment, max(byteCount, alignment)) == 0, let pointer else {
             budget.release(byteCount)
             throw ApusError(.outOfMemory, "the system has no \(byteCount) bytes for \(purpose())")
         }
+        // Only pages that the region fills: a rest would take memory that nobody asked for.
+        if isLarge { madvise(pointer, byteCount / hugePage * hugePage, MADV_HUGEPAGE) }
         return Storage(base: pointer, byteCount: byteCount, isOwned: true) {
             free(pointer)
             budget.release(byteCount)

@@ -134,6 +134,15 @@ int main(void) {
   sched_getaffinity(0, sizeof allowed, &allowed);
   expect(apus_pool_size(fitting) >= 1 && apus_pool_size(fitting) <= (size_t)CPU_COUNT(&allowed), "the default size is within the CPUs allowed");
   apus_pool_destroy(fitting);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0; cpu++)
+    if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &one);
+  sched_setaffinity(0, sizeof one, &one);
+  apus_pool *narrow = NULL;
+  expect(succeeded(apus_pool_create(0, &narrow)) && apus_pool_size(narrow) == 1, "one thread where one CPU is allowed");
+  apus_pool_destroy(narrow);
+  sched_setaffinity(0, sizeof allowed, &allowed);
   apus_session *sharing[3];
   for (int i = 0; i < 3; i++) sharing[i] = session(model, 1, pool);
   apus_pool_destroy(pool);

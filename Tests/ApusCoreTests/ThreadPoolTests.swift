@@ -128,6 +128,16 @@ private func threadCount() throws -> Int {
         _ = try Storage.allocate(byteCount: 4000, budget: budget)
     }
 
+    /// Huge pages or not: all of it can be used, and it counts as what was asked for.
+    @Test(arguments: [(4 << 20) - 1, 4 << 20, (5 << 20) + 3])
+    func largeStorage(byteCount: Int) throws {
+        let budget = MemoryBudget()
+        let storage = try Storage.allocate(byteCount: byteCount, budget: budget)
+        #expect(budget.used == byteCount)
+        memset(storage.base, 7, byteCount)
+        #expect(storage.base.load(fromByteOffset: byteCount - 1, as: UInt8.self) == 7)
+    }
+
     @Test func theMachineHasALimit() {
         #expect(MemoryBudget().limit < 1 << 50)
         #expect(MemoryBudget(cap: .max).limit == MemoryBudget().limit)
