@@ -219,6 +219,10 @@ APUS_API APUS_MUST_USE apus_error *apus_type_create_tensor_of_shape(apus_element
                                                                     const char *const *symbols, size_t rank, apus_type **out);
 /// The type of sequences of `element`.
 APUS_API APUS_MUST_USE apus_error *apus_type_create_sequence(const apus_type *element, apus_type **out);
+/// The type of maps from `key`, an integer type of 8 bits or more or string, to `value`.
+APUS_API APUS_MUST_USE apus_error *apus_type_create_map(apus_element_type key, const apus_type *value, apus_type **out);
+/// The type of sparse tensors of any shape.
+APUS_API APUS_MUST_USE apus_error *apus_type_create_sparse(apus_element_type element, apus_type **out);
 /// The type of optionals of `element`.
 APUS_API APUS_MUST_USE apus_error *apus_type_create_optional(const apus_type *element, apus_type **out);
 APUS_API void apus_type_destroy(apus_type *type);

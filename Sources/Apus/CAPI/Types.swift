@@ -96,6 +96,30 @@ public func apus_type_create_sequence(_ element: OpaquePointer?, _ out: UnsafeMu
 }
 
 @c @implementation
+public func apus_type_create_map(
+    _ key: apus_element_type, _ value: OpaquePointer?, _ out: UnsafeMutablePointer<OpaquePointer?>?
+) -> OpaquePointer? {
+    guarded {
+        let key = try ElementType(key), value = try TypeHandle.required(value, "value")
+        guard key == .string || key.isInteger && key.byteWidth != nil else {
+            throw ApusError(.invalidArgument, "\(key.name) cannot be a map's key")
+        }
+        try required(out).pointee = TypeHandle(.map(key: key, value: value.type)).retainedHandle()
+    }
+}
+
+@c @implementation
+public func apus_type_create_sparse(
+    _ element: apus_element_type, _ out: UnsafeMutablePointer<OpaquePointer?>?
+) -> OpaquePointer? {
+    guarded {
+        let element = try ElementType(element)
+        guard element != .string else { throw ApusError(.invalidArgument, "a sparse tensor cannot hold strings") }
+        try required(out).pointee = TypeHandle(.sparse(element, .unknown)).retainedHandle()
+    }
+}
+
+@c @implementation
 public func apus_type_create_optional(_ element: OpaquePointer?, _ out: UnsafeMutablePointer<OpaquePointer?>?) -> OpaquePointer? {
     guarded {
         let element = try TypeHandle.required(element, "element")

@@ -1,4 +1,5 @@
 import ApusCore
+import CApusKernels
 
 /// How numbers become powers of two in float8e8m0.
 enum PowerRounding: Sendable {
@@ -117,6 +118,11 @@ private func toFloats(_ source: ElementType) throws -> UnaryLoop {
         }
     }
     if let direct = try directLoop(source, .float32) { return direct }
+    if source.bitWidth == 8, let format = SmallFloatKernels.format(source),
+        let convert = apus_half_to_f32(SmallFloatKernels.table, format)
+    {
+        return { count, x, y in convert(count, x, y.assumingMemoryBound(to: Float.self)) }
+    }
     guard let table = CodeTable(source) else { throw source.unsupported("a number") }
     return { count, x, y in
         let x = x.assumingMemoryBound(to: UInt8.self), y = y.assumingMemoryBound(to: Float.self)
@@ -137,54 +143,44 @@ private func fromFloats(_ target: ElementType, _ rules: CastRules) throws -> Una
     if target == .float32 { return try castLoop(.float32, .float32) }
     if let direct = try directLoop(.float32, target) { return direct }
     if target == .float8e8m0 {
-        return packing(target) { x, index in
-            powerCode(x.assumingMemoryBound(to: Float.self)[index], saturates: rules.saturates, rules.power)
+        guard let convert = SmallFloatKernels.table?.pointee.f32_to_e8m0 else { throw target.unsupported("a number") }
+        let rounding = rules.power == .up ? APUS_E8M0_UP : rules.power == .down ? APUS_E8M0_DOWN : APUS_E8M0_NEAREST
+        return { count, x, y in
+            convert(count, x.assumingMemoryBound(to: Float.self), y.assumingMemoryBound(to: UInt8.self), rules.saturates, rounding)
         }
     }
-    if let format = SmallFloat(target) {
-        return packing(target) { x, index in
-            format.encoded(x.assumingMemoryBound(to: Float.self)[index], saturating: rules.saturates)
+    if let format = SmallFloatKernels.format(target), let convert = apus_half_from_f32(SmallFloatKernels.table, format) {
+        return packing(target) { count, x, codes in
+            convert(count, x.assumingMemoryBound(to: Float.self), codes, rules.saturates)
         }
     }
-    return packing(target) { x, index in UInt8(converting: x.assumingMemoryBound(to: Float.self)[index].double) }
+    return packing(target) { count, x, codes in
+        let x = x.assumingMemoryBound(to: Float.self)
+        for index in 0..<count { codes[index] = UInt8(converting: x[index].double) }
+    }
 }
 
 private func fromIntegers(_ target: ElementType) throws -> UnaryLoop {
     if let direct = try directLoop(.int64, target) { return direct }
-    return packing(target) { x, index in UInt8(truncatingIfNeeded: x.assumingMemoryBound(to: Int64.self)[index]) }
-}
-
-private func packing(_ type: ElementType, _ code: @escaping @Sendable (UnsafeRawPointer, Int) -> UInt8) -> UnaryLoop {
-    let bits = type.bitWidth
-    return { count, x, y in
-        if bits == 8 {
-            for index in 0..<count { y.storeBytes(of: code(x, index), toByteOffset: index, as: UInt8.self) }
-            return
-        }
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: blockSize) { codes in
-            guard let codes = codes.baseAddress else { return }
-            for index in 0..<count { codes[index] = code(x, index) }
-            packCodes(codes, y.assumingMemoryBound(to: UInt8.self), count: count, bitWidth: bits)
-        }
+    return packing(target) { count, x, codes in
+        let x = x.assumingMemoryBound(to: Int64.self)
+        for index in 0..<count { codes[index] = UInt8(truncatingIfNeeded: x[index]) }
     }
 }
 
-/// The code of the power of two that `value` is rounded to, whatever its sign; zero gives the least one.
-private func powerCode(_ value: Float, saturates: Bool, _ rounding: PowerRounding) -> UInt8 {
-    let magnitude = value.bitPattern & 0x7fff_ffff
-    if magnitude > 0x7f80_0000 { return 0xff }
-    if magnitude == 0x7f80_0000 { return saturates ? 0xfe : 0xff }
-    let exponent = magnitude >> 23, fraction = magnitude & 0x7f_ffff
-    let goesUp: Bool =
-        switch rounding {
-        case .down: false
-        // The least power is subnormal here.
-        case .up: fraction > (exponent == 0 ? 0x40_0000 : 0)
-        // Half-way cases go up, unless the exponent is the least.
-        case .nearest: fraction > 0x40_0000 || (fraction == 0x40_0000 && exponent > 0)
+/// A loop out of one that writes a byte for each element: at most `blockSize` where elements are narrower.
+private func packing(
+    _ type: ElementType, _ encode: @escaping @Sendable (Int, UnsafeRawPointer, UnsafeMutablePointer<UInt8>) -> Void
+) -> UnaryLoop {
+    let bits = type.bitWidth
+    return { count, x, y in
+        if bits == 8 { return encode(count, x, y.assumingMemoryBound(to: UInt8.self)) }
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: blockSize) { codes in
+            guard let codes = codes.baseAddress else { return }
+            encode(count, x, codes)
+            packCodes(codes, y.assumingMemoryBound(to: UInt8.self), count: count, bitWidth: bits)
         }
-    let code = exponent + (goesUp ? 1 : 0)
-    return UInt8(truncatingIfNeeded: saturates ? min(code, 0xfe) : code)
+    }
 }
 
 /// A float next to `value`, the one with an odd last place where `value` lies between two: rounding that to fewer places

@@ -49,6 +49,7 @@ private struct CumulativeVisitor<F: ReduceFunction>: ElementVisitor {
 
     func visit<T: Element>(_: T.Type) throws -> PreparedKernel {
         let split = split, isExclusive = isExclusive, isReversed = isReversed
+        if split.inner > 1 { return rows(T.self) }
         return PreparedKernel("cumulative") { io in
             let x = io.input(0, as: T.self), y = io.output(0, as: T.self)
             io.pool.inChunks(split.outer &* split.inner, of: max(1, elementwiseChunk / max(1, split.length))) { range in
@@ -61,6 +62,35 @@ private struct CumulativeVisitor<F: ReduceFunction>: ElementVisitor {
                         if isExclusive { y[place] = T(rounding: total) }
                         total = F.accumulate(total, element)
                         if !isExclusive { y[place] = T(rounding: total) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Along any axis but the last: a strip of neighbours at a time, whose totals are kept side by side.
+    private func rows<T: Element>(_: T.Type) -> PreparedKernel {
+        let split = split, isExclusive = isExclusive, isReversed = isReversed
+        let width = 64, strips = split.inner / width + (split.inner % width == 0 ? 0 : 1)
+        return PreparedKernel("cumulative rows") { io in
+            let x = io.input(0, as: T.self), y = io.output(0, as: T.self)
+            let chunk = max(1, elementwiseChunk / max(1, split.length &* width))
+            io.pool.inChunks(split.outer &* strips, of: chunk) { range in
+                withUnsafeTemporaryAllocation(of: T.Number.self, capacity: width) { totals in
+                    guard let totals = totals.baseAddress else { return }
+                    for index in range {
+                        let column = index % strips * width, count = min(width, split.inner - column)
+                        let start = index / strips &* split.length &* split.inner + column
+                        totals.update(repeating: F.initial(T.Number.self), count: width)
+                        for step in 0..<split.length {
+                            let place = start + (isReversed ? split.length - 1 - step : step) &* split.inner
+                            let from = x + place, to = y + place
+                            for lane in 0..<count {
+                                let next = F.accumulate(totals[lane], from[lane].number)
+                                to[lane] = T(rounding: isExclusive ? totals[lane] : next)
+                                totals[lane] = next
+                            }
+                        }
                     }
                 }
             }

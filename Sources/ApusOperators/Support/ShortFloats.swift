@@ -1,4 +1,5 @@
 import ApusCore
+import CApusKernels
 
 /// An IEEE 754 binary16 number as it lies in memory.
 ///
@@ -50,22 +51,44 @@ package struct BFloat16: Element, Equatable {
     }
 }
 
+/// The kernels that convert between float32 and narrower formats.
+///
+/// All levels give the same bits, so one table serves every session, whatever maximum its options set: the best that
+/// APUS_CPU allows.
+package enum SmallFloatKernels {
+    nonisolated(unsafe) package static let table: UnsafePointer<apus_half_kernels>? = apus_half_select(
+        CPUCap.levels((try? Environment.cpuCap()) ?? nil))
+
+    package static func format(_ type: ElementType) -> apus_small_float? {
+        switch type {
+        case .float16: APUS_F16
+        case .bfloat16: APUS_BF16
+        case .float8e4m3fn: APUS_F8E4M3FN
+        case .float8e4m3fnuz: APUS_F8E4M3FNUZ
+        case .float8e5m2: APUS_F8E5M2
+        case .float8e5m2fnuz: APUS_F8E5M2FNUZ
+        case .float8e8m0: APUS_F8E8M0
+        case .float6e2m3: APUS_F6E2M3
+        case .float6e3m2: APUS_F6E3M2
+        case .float4e2m1: APUS_F4E2M1
+        default: nil
+        }
+    }
+
+    fileprivate static let fromHalf = apus_half_to_f32(table, APUS_F16)
+    fileprivate static let toHalf = apus_half_from_f32(table, APUS_F16)
+    fileprivate static let fromBFloat = apus_half_to_f32(table, APUS_BF16)
+    fileprivate static let toBFloat = apus_half_from_f32(table, APUS_BF16)
+}
+
 /// The elements of `type` (float16 or bfloat16) as floats.
 package func widen(_ type: ElementType, _ source: UnsafeRawPointer, _ target: UnsafeMutablePointer<Float>, count: Int) {
-    if type == .float16 {
-        widen(source.assumingMemoryBound(to: Half.self), target, count: count)
-    } else {
-        widen(source.assumingMemoryBound(to: BFloat16.self), target, count: count)
-    }
+    (type == .float16 ? SmallFloatKernels.fromHalf : SmallFloatKernels.fromBFloat)?(count, source, target)
 }
 
 /// Floats rounded to elements of `type` (float16 or bfloat16).
 package func narrow(_ type: ElementType, _ source: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer, count: Int) {
-    if type == .float16 {
-        narrow(source, target.assumingMemoryBound(to: Half.self), count: count)
-    } else {
-        narrow(source, target.assumingMemoryBound(to: BFloat16.self), count: count)
-    }
+    (type == .float16 ? SmallFloatKernels.toHalf : SmallFloatKernels.toBFloat)?(count, source, target, false)
 }
 
 package func widen<T: Element>(_ source: UnsafePointer<T>, _ target: UnsafeMutablePointer<Float>, count: Int)

@@ -65,6 +65,8 @@ FUNCTIONS = {
     "apus_type_create_tensor": (_E, [c_int, _HH]),
     "apus_type_create_tensor_of_shape": (_E, [c_int, _DIMENSIONS, POINTER(c_char_p), c_size_t, _HH]),
     "apus_type_create_sequence": (_E, [_H, _HH]),
+    "apus_type_create_map": (_E, [c_int, _H, _HH]),
+    "apus_type_create_sparse": (_E, [c_int, _HH]),
     "apus_type_create_optional": (_E, [_H, _HH]),
     "apus_type_destroy": (None, [_H]),
     "apus_type_kind": (c_int, [_H]),

@@ -75,10 +75,12 @@ def type_like(handle):
     kind = library.apus_type_kind(handle)
     if kind == TENSOR:
         return Type(created(library.apus_type_create_tensor, library.apus_type_element_type(handle)))
+    if kind == SPARSE:
+        return Type(created(library.apus_type_create_sparse, library.apus_type_element_type(handle)))
     element = type_like(library.apus_type_element(handle))
-    create = {SEQUENCE: library.apus_type_create_sequence, OPTIONAL: library.apus_type_create_optional}.get(kind)
-    if create is None:
-        raise TypeError("values of this type cannot be given as inputs")
+    if kind == MAP:
+        return Type(created(library.apus_type_create_map, library.apus_type_element_type(handle), element.handle))
+    create = library.apus_type_create_sequence if kind == SEQUENCE else library.apus_type_create_optional
     return Type(created(create, element.handle))
 
 

@@ -165,6 +165,21 @@ def test_maps_come_out():
     assert s.get_outputs()[0].type == "seq(map(string,tensor(float)))"
 
 
+def test_maps_go_in_within_sequences_and_through_operators_of_ours():
+    of_map = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    kind = helper.make_sequence_type_proto(of_map)
+    rows = [{1: 0.5, 7: 2.0}, {}, {3: -1.0}]
+    s = session([helper.make_node("Identity", ["x"], ["y"])], [helper.make_value_info("x", kind)], [helper.make_value_info("y", kind)])
+    assert s.run(None, {"x": rows})[0] == rows
+
+    options = apus.SessionOptions()
+    options.register_operator("my.domain", "Double", 1, None, lambda node, x: {k: np.float32(2 * v) for k, v in x.items()})
+    node = helper.make_node("Double", ["x"], ["y"], domain="my.domain")
+    graph = helper.make_graph([node], "g", [helper.make_value_info("x", of_map)], [helper.make_value_info("y", of_map)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("my.domain", 1)], ir_version=8)
+    assert apus.InferenceSession(model.SerializeToString(), options).run(None, {"x": rows[0]})[0] == {1: 1.0, 7: 4.0}
+
+
 NUMERIC = [v for v in TYPES if v != TensorProto.STRING]
 
 
