@@ -13,7 +13,7 @@ import Testing
         97, 105, 110, 16, 2,
     ]
 
-    private func session(_ operators: CustomOperator...) throws -> Session {
+    private func makeSession(_ operators: CustomOperator...) throws -> Session {
         var options = SessionOptions()
         options.operators = operators
         return try Session(try Model(bytes: Self.model), options: options)
@@ -35,16 +35,16 @@ import Testing
 
     @Test("An operator computes between Apus' own")
     func computes() throws {
-        let session = try session(scaled())
+        let session = try makeSession(scaled())
         #expect(try run(session) == [0, -5, -7.5])
         #expect(try run(session) == [0, -5, -7.5])
     }
 
     @Test("The newest version that is not newer than the model's is taken, of equal ones the last")
     func versions() throws {
-        #expect(try run(try session(scaled(since: 1), scaled(since: 2, by: 10), scaled(since: 3, by: 100))) == [0, -50, -75])
-        #expect(try run(try session(scaled(since: 2, by: 10), scaled(since: 2, by: 2))) == [0, -10, -15])
-        #expect(throws: ApusError.self) { _ = try session(scaled(since: 3)) }
+        #expect(try run(try makeSession(scaled(since: 1), scaled(since: 2, by: 10), scaled(since: 3, by: 100))) == [0, -50, -75])
+        #expect(try run(try makeSession(scaled(since: 2, by: 10), scaled(since: 2, by: 2))) == [0, -10, -15])
+        #expect(throws: ApusError.self) { _ = try makeSession(scaled(since: 3)) }
     }
 
     private struct Own: Error {}
@@ -52,7 +52,7 @@ import Testing
     @Test("Errors keep their code; others get one")
     func errors() throws {
         func code(_ error: any Error) throws -> ApusError.Code? {
-            let session = try session(try CustomOperator(domain: "my.domain", opType: "Scaled") { _, _ in throw error })
+            let session = try makeSession(try CustomOperator(domain: "my.domain", opType: "Scaled") { _, _ in throw error })
             do {
                 _ = try run(session)
                 return nil
@@ -68,7 +68,7 @@ import Testing
     @Test("What is inferred holds")
     func inference() throws {
         func result(_ infer: @escaping CustomOperator.Infer, _ made: @escaping @Sendable () throws -> [Value]) throws -> [Float] {
-            try run(try session(try CustomOperator(domain: "my.domain", opType: "Scaled", infer: infer) { _, _ in try made() }))
+            try run(try makeSession(try CustomOperator(domain: "my.domain", opType: "Scaled", infer: infer) { _, _ in try made() }))
         }
         let open: CustomOperator.Infer = { _, _ in [.tensor(.float32, PartialShape([.unknown]))] }
         #expect(try result(open) { [.tensor(try Tensor(.float32, [2], [1, 2] as [Float]))] } == [-1, -2])
@@ -78,14 +78,14 @@ import Testing
         #expect(throws: ApusError.self) { try result({ _, _ in [] }) { [] } }
         #expect(throws: ApusError.self) { try result({ _, _ in [.tensor(.float32, PartialShape([.known(-3)]))] }) { [] } }
         // An input may be handed on.
-        let session = try session(
+        let session = try makeSession(
             try CustomOperator(domain: "my.domain", opType: "Scaled", infer: open) { _, inputs in inputs.compactMap { $0 } })
         #expect(try run(session) == [0, -2, -3])
     }
 
     @Test("The node tells what it is")
     func node() throws {
-        let session = try session(
+        let session = try makeSession(
             try CustomOperator(domain: "my.domain", opType: "Scaled") { node, inputs in
                 #expect(node.domain == "my.domain" && node.opType == "Scaled" && node.opset == 2)
                 #expect(node.attributeNames.sorted() == ["axes", "factor"] && node.inputCount == 1 && node.outputCount == 1)
