@@ -81,7 +81,9 @@ struct PoolOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        switch try context.type(0) {
+        let type = try context.type(0)
+        if type.bitWidth == 8, isLast, !wantsIndices { return try prepareCodes(context, isSigned: type == .int8) }
+        switch type {
         case .int8: return try prepareGeneric(Int8.self, context)
         case .uint8: return try prepareGeneric(UInt8.self, context)
         case .float64: return try prepareGeneric(Double.self, context)
@@ -153,6 +155,29 @@ struct PoolOperator: Operator {
         }
         return try channelsFirstNode(name, x: try context.shape(0), y: try context.outputShape(0), workspace: 0) { io, input, output, _ in
             run(io.pool, input, output)
+        }
+    }
+
+    /// Maxima of 8-bit codes with channels last.
+    private func prepareCodes(_ context: PrepareContext, isSigned: Bool) throws -> any PreparedNode {
+        let (geometry, batch, channels) = try geometry(context)
+        guard let kernels = apus_qelementwise_select(context.levels) else { throw ApusError(.internal, "there is no 8-bit kernel") }
+        let table = try geometry.table(pixelStride: channels, budget: context.packed.budget)
+        let imageIn = geometry.inputPixels * channels, pixels = geometry.outputPixels, taps = geometry.taps
+        let work = FloatProduct.saturatingProduct([pixels, taps, channels])
+        let pieces = max(1, min(pixels, work >> 18)), step = max(1, (pixels + pieces - 1) / pieces)
+        return PreparedKernel("pool_codes_" + String(cString: kernels.pointee.name)) { io in
+            io.pool.parallel(batch * pieces) { index in
+                let image = index / pieces, begin = min(pixels, index % pieces * step)
+                var args = apus_qmax_args()
+                args.taps = taps
+                args.channels = channels
+                args.is_signed = isSigned
+                args.input = io.input(0) + image * imageIn
+                args.table = UnsafePointer(table.base.assumingMemoryBound(to: Int.self))
+                args.output = io.output(0) + image * pixels * channels
+                kernels.pointee.max(&args, begin, min(pixels, begin + step))
+            }
         }
     }
 

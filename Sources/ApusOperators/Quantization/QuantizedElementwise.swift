@@ -1,5 +1,6 @@
 import ApusCore
 import ApusGraph
+import CApusKernels
 import Glibc
 
 /// Checks and loads what com.microsoft's QLinear operators share: 8-bit tensors, each with a scale and a zero point of
@@ -57,32 +58,56 @@ struct QuantizedBinaryOperator: Operator {
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let type = try context.type(0), (a, b, c, multiplies) = (a, b, c, multiplies)
         let plan = try BroadcastPlan(try context.outputShape(0), operands: [try context.shape(0), try context.shape(3)])
-        return PreparedKernel("quantised elementwise") { io in
+        guard let kernels = apus_qelementwise_select(context.levels) else { throw ApusError(.internal, "there is no 8-bit kernel") }
+        let isSigned = type == .int8
+        return PreparedKernel("quantised_elementwise_" + String(cString: kernels.pointee.name)) { io in
             let (x, y, z) = (a.load(io, type), b.load(io, type), c.load(io, type))
-            func run<T: FixedWidthInteger>(_: T.Type) {
-                let left = io.input(0, as: T.self), right = io.input(3, as: T.self), out = io.output(0, as: T.self)
-                // The parameters are folded in the order in which onnxruntime does it.
-                let leftRatio = x.scale / z.scale, rightRatio = y.scale / z.scale
-                let fixed = Float(z.zeroPoint) - (leftRatio * Float(x.zeroPoint) + rightRatio * Float(y.zeroPoint))
-                let ratio = x.scale * y.scale / z.scale
-                io.pool.inChunks(plan.count) { range in
-                    plan.forEachRun(in: range) { offset, count, starts in
-                        for index in 0..<count {
-                            let p = Int32(left[starts[0] + index * plan.steps[0]]), q = Int32(right[starts[1] + index * plan.steps[1]])
-                            let value =
-                                multiplies
-                                ? Float((p &- x.zeroPoint) &* (q &- y.zeroPoint)) * ratio + Float(z.zeroPoint)
-                                : plan.steps[1] == 0
-                                    ? (fixed + Float(q) * rightRatio) + Float(p) * leftRatio
-                                    : plan.steps[0] == 0
-                                        ? (fixed + Float(p) * leftRatio) + Float(q) * rightRatio
-                                        : (fixed + Float(p) * leftRatio) + Float(q) * rightRatio
-                            out[offset + index] = saturated(value)
-                        }
+            let left = io.input(0, as: UInt8.self), right = io.input(3, as: UInt8.self), out = io.output(0, as: UInt8.self)
+            func number(_ code: UInt8) -> Int32 { isSigned ? Int32(Int8(bitPattern: code)) : Int32(code) }
+            // The parameters are folded in the order in which onnxruntime does it.
+            let leftRatio = x.scale / z.scale, rightRatio = y.scale / z.scale
+            let fixed = Float(z.zeroPoint) - (leftRatio * Float(x.zeroPoint) + rightRatio * Float(y.zeroPoint))
+            let ratio = x.scale * y.scale / z.scale
+            func sum(_ count: Int, _ p: UnsafePointer<UInt8>, _ q: UnsafePointer<UInt8>, _ steps: (Int, Int), _ target: UnsafeMutablePointer<UInt8>) {
+                var args = apus_qadd_args()
+                args.n = count
+                args.is_signed = isSigned
+                args.y = UnsafeMutableRawPointer(target)
+                (args.base, args.a_ratio, args.b_ratio) = (fixed, leftRatio, rightRatio)
+                (args.a, args.b) = (UnsafeRawPointer(p), UnsafeRawPointer(q))
+                if steps.1 == 0 {
+                    args.base = fixed + Float(number(q[0])) * rightRatio
+                    args.b = nil
+                } else if steps.0 == 0 {
+                    args.base = fixed + Float(number(p[0])) * leftRatio
+                    (args.a, args.a_ratio, args.b) = (UnsafeRawPointer(q), rightRatio, nil)
+                }
+                kernels.pointee.add(&args)
+            }
+            func product(_ count: Int, _ p: UnsafePointer<UInt8>, _ q: UnsafePointer<UInt8>, _ steps: (Int, Int), _ target: UnsafeMutablePointer<UInt8>) {
+                var args = apus_qmul_args()
+                args.n = count
+                args.is_signed = isSigned
+                args.y = UnsafeMutableRawPointer(target)
+                (args.ratio, args.zero_point) = (ratio, Float(z.zeroPoint))
+                (args.a, args.a_zero, args.b, args.b_zero) = (UnsafeRawPointer(p), x.zeroPoint, UnsafeRawPointer(q), y.zeroPoint)
+                if steps.1 == 0 {
+                    (args.b, args.factor) = (nil, number(q[0]) &- y.zeroPoint)
+                } else if steps.0 == 0 {
+                    (args.a, args.a_zero, args.b, args.factor) = (UnsafeRawPointer(q), y.zeroPoint, nil, number(p[0]) &- x.zeroPoint)
+                }
+                kernels.pointee.mul(&args)
+            }
+            io.pool.inChunks(plan.count) { range in
+                plan.forEachRun(in: range) { offset, count, starts in
+                    let steps = (plan.steps[0], plan.steps[1])
+                    if multiplies {
+                        product(count, left + starts[0], right + starts[1], steps, out + offset)
+                    } else {
+                        sum(count, left + starts[0], right + starts[1], steps, out + offset)
                     }
                 }
             }
-            if type == .int8 { run(Int8.self) } else { run(UInt8.self) }
         }
     }
 }
@@ -142,6 +167,7 @@ struct QuantizedUnaryOperator: Operator {
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let type = try context.type(0), count = try context.shape(0).count
         let (x, y, function, alpha) = (x, y, function, alpha)
+        let kernels = apus_quantize_select(context.levels)
         return PreparedKernel("quantised table", workspace: 256) { io in
             let table = io.workspace.assumingMemoryBound(to: UInt8.self)
             fillTable(table, type, x.load(io, type), y.load(io, type)) { value in
@@ -152,7 +178,7 @@ struct QuantizedUnaryOperator: Operator {
             }
             let source = io.input(0, as: UInt8.self), target = io.output(0, as: UInt8.self)
             io.pool.inChunks(count) { range in
-                for index in range { target[index] = table[Int(source[index])] }
+                kernels?.pointee.lookup(range.count, source + range.lowerBound, table, target + range.lowerBound)
             }
         }
     }

@@ -15,6 +15,7 @@
 #include "apus_normalization.h"
 #include "apus_pooling.h"
 #include "apus_qdepthwise.h"
+#include "apus_qelementwise.h"
 #include "apus_qgemm.h"
 #include "apus_quantize.h"
 #include "apus_reduce.h"

@@ -22,8 +22,7 @@ struct ChannelsLast: Pass {
 
     func run(_ editor: GraphEditor, _ context: PassContext) throws {
         let nodes = editor.nodeIndices
-        guard nodes.contains(where: { editor.graph.nodes[$0].domain == "apus" && ["Conv", "ConvTranspose"].contains(editor.graph.nodes[$0].opType) })
-        else { return }
+        guard nodes.contains(where: { LayoutRules.isMade(for: editor.graph.nodes[$0]) }) else { return }
         var forms = nodes.reduce(into: [Int: LayoutForm]()) { forms, index in
             forms[index] = LayoutRules.form(LayoutQuery(node: editor.graph.nodes[index], editor: editor, context: context))
         }

@@ -11,11 +11,12 @@ enum LayoutRules {
         switch query.node.domain {
         case "": standard[query.node.opType]?(query)
         case "apus": own[query.node.opType]?(query)
+        case "com.microsoft": contributed[query.node.opType]?(query)
         default: nil
         }
     }
 
-    private static let own: [String: Rule] = ["Conv": convolution, "ConvTranspose": convolution]
+    private static let own: [String: Rule] = ["Conv": convolution, "ConvTranspose": convolution, "Lookup": ofOneImage]
 
     private static let standard: [String: Rule] = {
         var table: [String: Rule] = [
@@ -24,6 +25,7 @@ enum LayoutRules {
             "Transpose": transpose, "Reshape": reshape, "Squeeze": squeeze, "Unsqueeze": squeeze,
             "Concat": concat, "Split": split, "Slice": slice, "Pad": pad, "Resize": resize, "Upsample": resize,
             "ArgMax": reduceOne, "ArgMin": reduceOne, "QuantizeLinear": quantize, "DequantizeLinear": quantize,
+            "QLinearConv": quantizedConvolution,
             "Clip": elementwise, "Dropout": elementwise,
         ]
         for name in [
@@ -119,7 +121,7 @@ enum LayoutRules {
         }
     }
 
-    private static let quantize: Rule = { query in
+    static let quantize: Rule = { query in
         guard let rank = query.imageRank(query.input(0)), query.int("block_size") ?? 0 == 0, let scale = query.dimensions(query.input(1)),
             let axis = ImageAxes.last(counting: query.int("axis") ?? 1, rank: rank)
         else { return nil }
