@@ -85,8 +85,22 @@ extension GraphBuilder {
 
     @Test func convolutionPerChannelWithLimitsInsideTheRange() throws {
         let graph = try graph([2, 6, 5, 5]) { builder, x, random in
-            let w = try builder.weights8([4, 3, 3, 3], axis: 0, &random)
-            let y = builder.node("Conv", [try builder.both(x, 0.03, 120), w], ["group": .int(2)])
+            let scales: [Float] = [0.003, 0.002, 0.0025, 0.004]
+            let w = builder.node(
+                "DequantizeLinear",
+                [
+                    builder.constant(try Tensor(.int8, [4, 3, 3, 3], (0..<108).map { _ in Int8(random.int(255) - 127) })),
+                    builder.constant(try Tensor(.float32, [4], scales)), builder.constant(try Tensor(.int8, [4], [0, 0, 0, 0] as [Int8])),
+                ], ["axis": .int(0)])
+            // As onnxruntime's quantiser writes it: scales and zero points for each channel.
+            let bias = builder.node(
+                "DequantizeLinear",
+                [
+                    builder.constant(try Tensor(.int32, [4], [100, -2000, 3000, 40] as [Int32])),
+                    builder.constant(try Tensor(.float32, [4], scales.map { $0 * 0.03 })),
+                    builder.constant(try Tensor(.int32, [4], [0, 0, 0, 0] as [Int32])),
+                ], ["axis": .int(0)])
+            let y = builder.node("Conv", [try builder.both(x, 0.03, 120), w, bias], ["group": .int(2)])
             let limited = builder.node("Clip", [y, try builder.scalar(-0.5), try builder.scalar(1)])
             return try builder.quantized(limited, 0.02, 110)
         }

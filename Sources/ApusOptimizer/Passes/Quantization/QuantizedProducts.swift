@@ -40,7 +40,7 @@ struct QuantizedProducts: Pass {
         guard let value else { return .some(nil) }
         guard let aScale = editor.floats(a.scale)?.first, let bScales = editor.floats(b.scale), !bScales.isEmpty else { return nil }
         if let data = Dequantization(value, editor, context) {
-            guard data.type == .int32, let scales = editor.floats(data.scale), editor.isSame(data.zeroPoint, nil) else { return nil }
+            guard data.type == .int32, let scales = editor.floats(data.scale), editor.isZero(data.zeroPoint) else { return nil }
             for index in 0..<max(scales.count, bScales.count) {
                 let expected = aScale * bScales[bScales.count == 1 ? 0 : index], found = scales[scales.count == 1 ? 0 : index]
                 guard abs(expected - found) <= 1e-5 * abs(expected) else { return nil }

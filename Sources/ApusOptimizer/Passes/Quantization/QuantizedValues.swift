@@ -106,13 +106,10 @@ extension GraphEditor {
         return tensor.array(Float.self)
     }
 
-    /// Whether two values are the same, or initializers with the same element.
-    func isSame(_ a: ValueID?, _ b: ValueID?) -> Bool {
-        if a == b { return true }
-        guard let x = scalar(a), let y = scalar(b) else {
-            // A zero point that is left out is 0.
-            return (a == nil && scalar(b) == 0) || (b == nil && scalar(a) == 0)
-        }
-        return x == y
+    /// Whether the zero points are left out, or initializers that hold nothing but zeros.
+    func isZero(_ zeroPoints: ValueID?) -> Bool {
+        guard let zeroPoints else { return true }
+        guard case .tensor(let tensor)? = constant(zeroPoints) else { return false }
+        return (try? tensor.integers())?.allSatisfy { $0 == 0 } ?? false
     }
 }
