@@ -36,7 +36,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("png"), .linkedLibrary("turbojpeg"), .linkedLibrary("z")]),
         .executableTarget(
             name: "ApusCLI",
-            dependencies: ["Apus", "CImageCodecs", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: ["Apus", "CApus", "CImageCodecs", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         .executableTarget(name: "ClassifyDigit", dependencies: ["Apus"], path: "Examples/swift"),
 

@@ -1,3 +1,4 @@
+import CApus
 import ArgumentParser
 import Glibc
 
@@ -13,12 +14,13 @@ struct ApusCommand: ParsableCommand {
               1    apus compare found a difference beyond the tolerance
               2    the command line is wrong
               3    the model cannot be read, is malformed or not supported
-              4    the run failed: inputs that do not fit, limits exceeded, an operator's error
-              5    a file of inputs, expected outputs, labels or results cannot be read or written
+              4    the run failed: inputs that do not fit, limits, an operator's error
+              5    a file of inputs, labels or results cannot be read or written
 
             Results go to standard output, everything else to standard error. APUS_CPU (generic, avx2, avxvnni, avx512, \
             avx512vnni; neon, neondot, neoni8mm) caps the instructions used, as --cpu does.
             """,
+        version: String(cString: apus_version()),
         subcommands: [RunCommand.self, InspectCommand.self, BenchCommand.self, CompareCommand.self, KernelsCommand.self, OperatorsCommand.self])
 
     /// Parses, runs and ends the process with the documented status.

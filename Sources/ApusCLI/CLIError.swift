@@ -27,8 +27,10 @@ struct CLIError: Error, CustomStringConvertible, Equatable {
     static func usage(_ text: String) -> CLIError { CLIError(.usage, text) }
     static func file(_ text: String) -> CLIError { CLIError(.file, text) }
 
-    /// The same error with the place it happened put in front.
-    func at(_ place: String) -> CLIError { CLIError(kind, "\(place): \(description)") }
+    /// The same error with the place it happened put in front, unless it starts with it already.
+    func at(_ place: String) -> CLIError {
+        description.hasPrefix("\(place): ") ? self : CLIError(kind, "\(place): \(description)")
+    }
 }
 
 /// Runs `body`; a `CLIError` that leaves it says `place` first.

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -50,6 +51,13 @@ def test_resizes_pictures(tmp_path):
         out = tmp_path / "out.npy"
         apus("run", model("digits_lstm"), "-i", EXAMPLES / "images" / f"digit_{digit}_64.png", "-o", out)
         assert np.load(out).argmax() == digit
+
+
+def test_reads_jpeg(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    for digit in range(10):
+        pillow.open(EXAMPLES / "images" / f"digit_{digit}_64.png").save(tmp_path / "digit.jpg", quality=90)
+        assert apus("run", model("digits_cnn"), "-i", tmp_path / "digit.jpg", "--top", 1).split()[0] == str(digit)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -118,6 +126,7 @@ def test_exit_statuses(tmp_path):
     apus("run", cnn, "-i", "nowhere=zeros", status=2)
     apus("run", cnn, "-i", picture, "--cpu", "pentium", status=2)
     apus("run", cnn, "-i", tmp_path / "int.npy", status=2)
+    assert "NoOpRemoval" in apus("run", cnn, "-i", picture, "--without", "no such pass", status=2)
     apus("run", tmp_path / "nowhere.onnx", "-i", picture, status=3)
     apus("run", tmp_path / "bad.onnx", "-i", picture, status=3)
     apus("inspect", tmp_path / "bad.onnx", status=3)
@@ -133,8 +142,15 @@ def test_exit_statuses(tmp_path):
 
 @pytest.mark.parametrize("command", ["run", "inspect", "bench", "compare", "kernels"])
 def test_help(command):
+    assert all(len(line) <= 80 for line in apus(command, "--help").split("USAGE")[0].splitlines())
     assert "OVERVIEW" in apus(command, "--help")
     assert command in apus("--help")
+
+
+def test_version():
+    header = subprocess.run([sys.executable, ROOT / "bindings" / "c" / "exported-names.py", "--version"],
+                            check=True, capture_output=True, text=True)
+    assert apus("--version") == header.stdout
 
 
 # ---- inspect, bench, compare, kernels
@@ -167,6 +183,19 @@ def test_inspect_after(stage):
     text = apus("inspect", model("digits_cnn"), "--after", stage)
     assert text.startswith("graph ") and "Conv" in text
     assert text == apus("inspect", model("digits_cnn"), "--after", stage)
+
+
+def test_inspect_says_which_pass_made_a_node():
+    optimised = apus("inspect", model("digits_cnn"), "--after", "optimize")
+    assert "ConvolutionActivation" in optimised and "Relu(" not in optimised
+    without = apus("inspect", model("digits_cnn"), "--after", "optimize", "--without", "ConvolutionActivation")
+    assert "ConvolutionActivation" not in without and "Relu(" in without
+
+
+def test_trace_says_what_was_rewritten():
+    done = subprocess.run([CLI, "inspect", model("digits_cnn"), "-v"], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "APUS_TRACE": "optimizer"})
+    assert done.returncode == 0 and "ConvolutionActivation: applied" in done.stderr
 
 
 def test_bench():

@@ -74,3 +74,53 @@ def test_python_package_carries_its_library(tmp_path):
     needs = run("ldd", site / "apus" / "lib" / "libapus.so")
     for name in ("libonnx_proto.so", "libprotobuf.so"):
         assert re.search(rf"{re.escape(name)}\S* => {re.escape(str(site))}", needs), needs
+
+
+# ---- what the README and the guides show
+
+
+def blocks(page, language):
+    """The code blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+
+
+def test_shell_commands_of_the_readme(prefix, tmp_path):
+    (tmp_path / "Examples").symlink_to(ROOT / "Examples")
+    script, = blocks("README.md", "sh")
+    shown = run("sh", "-euxc", script, cwd=tmp_path, env={"PATH": f"{prefix / 'bin'}:{os.environ['PATH']}"})
+    assert "seven" in shown and "median" in shown and (tmp_path / "out.npz").exists()
+
+
+def test_c_program_of_the_readme(prefix, tmp_path):
+    program, = blocks("README.md", "c")
+    (tmp_path / "digit.c").write_text(program)
+    flags = run("pkg-config", "--cflags", "--libs", "apus", env={"PKG_CONFIG_PATH": str(prefix / "lib" / "pkgconfig")}).split()
+    run("cc", "-std=c11", "-Wall", "-Wextra", "-Werror", tmp_path / "digit.c", *flags, "-o", tmp_path / "digit")
+    shown = run(tmp_path / "digit", cwd=ROOT, env={"LD_LIBRARY_PATH": str(prefix / "lib")})
+    assert len(shown.splitlines()) == 10
+
+
+@pytest.mark.parametrize("page, shown", [("README.md", "0.99"), ("docs/python.md", "")])
+def test_python_of_the_guides(prefix, page, shown):
+    parts = blocks(page, "python")
+    assert parts
+    assert shown in run(sys.executable, "-c", "\n".join(parts), cwd=ROOT,
+               env={"PYTHONPATH": str(ROOT / "bindings" / "python"), "APUS_LIBRARY": str(prefix / "lib" / "libapus.so")})
+
+
+def test_links_of_the_guides():
+    pages = ["README.md", "Examples/models/README.md", *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("network", ["digits_cnn", "digits_transformer"])
+def test_first_difference(prefix, network):
+    pytest.importorskip("onnxruntime")
+    settings = dict(cwd=ROOT, env={"PYTHONPATH": str(ROOT / "bindings" / "python"), "APUS_LIBRARY": str(prefix / "lib" / "libapus.so")})
+    tool = ROOT / "Examples" / "python" / "first_difference.py"
+    assert "nodes agree" in run(sys.executable, tool, MODELS / f"{network}.onnx", MODELS / "inputs.npz", **settings)
+    # Nothing is equal to the last bit: where the tolerance is nought, the program names a node.
+    with pytest.raises(AssertionError, match="relative error"):
+        run(sys.executable, tool, MODELS / f"{network}.onnx", "--tolerance", "0", **settings)

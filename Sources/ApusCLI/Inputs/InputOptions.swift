@@ -6,14 +6,16 @@ struct InputOptions: ParsableArguments {
     @Option(name: [.customShort("i"), .customLong("input")], help: ArgumentHelp(
         "What to feed an input with; may be repeated.",
         discussion: """
-            Given as NAME=SOURCE, or SOURCE alone when the model has one input. SOURCE is
+            NAME= may be left out when the model has one input. SOURCE is
               FILE.npy            an array of numpy
-              FILE.npz            its array NAME, or its only one; without NAME= all arrays by their names
-              FILE.png, FILE.jpg  a picture, see the options below
-              FILE.json           nested arrays, or {"type", "shape", "data"}; without NAME= {"NAME": …, …}
+              FILE.npz            its array NAME, or its only one;
+                                  without NAME= all arrays by their names
+              FILE.png, FILE.jpg  a picture, see the options for pictures
+              FILE.json           nested arrays, or {"type", "shape",
+                                  "data"}; without NAME= {"NAME": …, …}
               json:TEXT           the same on the command line
               zeros, fill:X       the same number everywhere
-              random:SEED         uniform numbers in 0..<1 (whole numbers: 0 and 1), the same for the same seed
+              random:SEED         uniform numbers in 0..<1 (integers: 0, 1)
               random:SEED:A:B     uniform numbers from A to B
             """,
         valueName: "NAME=SOURCE"))

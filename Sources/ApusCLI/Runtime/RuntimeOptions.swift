@@ -25,6 +25,10 @@ struct RuntimeOptions: ParsableArguments {
         "How far to rewrite the graph: none, basic, extended, all.", valueName: "level"))
     var optimization: Level = .all
 
+    @Option(name: .customLong("without"), help: ArgumentHelp(
+        "Leave out the optimiser's pass of that name. May be repeated.", valueName: "pass"))
+    var disabledPasses: [String] = []
+
     @Option(help: ArgumentHelp("Highest instruction-set level to use, as APUS_CPU spells it.", valueName: "level"))
     var cpu: String?
 
@@ -39,6 +43,9 @@ struct RuntimeOptions: ParsableArguments {
 
     func validate() throws {
         if let threads, threads < 1 { throw ValidationError("--threads must be at least 1") }
+        for name in disabledPasses where !Session.passNames.contains(name) {
+            throw ValidationError("there is no pass '\(name)'; the passes are \(Session.passNames.joined(separator: ", "))")
+        }
         if let timeLimit, !(timeLimit > 0 && timeLimit < 1e9) { throw ValidationError("--time-limit must be a positive number") }
     }
 
@@ -46,6 +53,7 @@ struct RuntimeOptions: ParsableArguments {
         var options = SessionOptions()
         options.threads = threads
         options.optimizationLevel = optimization.level
+        options.disabledPasses = Set(disabledPasses)
         options.cpu = cpu
         options.memoryLimit = memoryLimit?.bytes
         if verbose { options.log = { level, text in Terminal.error("apus: \(level): \(text)") } }
