@@ -13,6 +13,11 @@ EXPORTS   := build/apus.exports
 # products let them share every module.
 FLAGS     := -c release -Xcc -fvisibility=hidden -Xswiftc -static-stdlib $(if $(JOBS),--jobs $(JOBS))
 
+SANITIZE  := --scratch-path .build-sanitize --sanitize=address --sanitize=undefined
+FILTER     = $(if $(ONLY),--filter $(ONLY))
+# Tests that ask onnxruntime find it in what `make deps-test` made.
+PYTHON     = $(if $(wildcard .venv/bin/python),APUS_PYTHON=$(CURDIR)/.venv/bin/python)
+
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test library build demo test test-swift sanitize install uninstall models clean
 
@@ -43,11 +48,11 @@ test: deps-test build ## Everything: Swift, kernels, C, C++, Python, command lin
 
 test-swift: deps ## The Swift tests alone; ONLY=NAME for some of them
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build $(if $(ONLY),--filter $(ONLY))
+	$(PYTHON) $(SWIFT) test --skip-build $(FILTER)
 
-sanitize: deps ## The Swift tests with the address and the undefined-behaviour sanitizer, in a build folder of their own
-	$(SWIFT) build --build-tests --scratch-path .build-sanitize --sanitize=address --sanitize=undefined
-	$(SWIFT) test --skip-build --scratch-path .build-sanitize --sanitize=address --sanitize=undefined
+sanitize: deps ## The Swift tests with the address and undefined-behaviour sanitizers, in .build-sanitize; ONLY=NAME for some
+	$(SWIFT) build --build-tests $(SANITIZE)
+	$(PYTHON) $(SWIFT) test --skip-build $(SANITIZE) $(FILTER)
 
 install: build ## Library, header, pkg-config file and command line under PREFIX (and DESTDIR)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include

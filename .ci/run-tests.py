@@ -192,7 +192,7 @@ def python(arguments):
         PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1", APUS_LIBRARY=str(pathlib.Path(arguments.library).resolve()),
         APUS_CLI=str(pathlib.Path(arguments.cli).resolve()))
     status = run([arguments.python, "-m", "pytest", "-q", "-rs", "--tb=short", "-p", "no:cacheprovider",
-                  f"--junitxml={result}", *folders], 1200, **environment)
+                  f"--junitxml={result}", *folders], 1800, **environment)
     tally += junit(result, status)
     status = run([arguments.python, "Examples/python/classify.py"], 120, **environment)
     tally += Tally(passed=1) if status == 0 else Tally(failed=1)

@@ -1,5 +1,6 @@
 """The Python binding on our own models and on small graphs made here."""
 import pathlib
+import re
 import threading
 
 import numpy as np
@@ -142,3 +143,15 @@ def test_closed_session_says_so():
     session.close()
     with pytest.raises(ValueError, match="closed"):
         run_digits(session, images())
+
+
+def test_every_function_of_the_header_is_declared():
+    """By name and number of parameters, as include/apus.h has them."""
+    from apus._library import FUNCTIONS
+
+    text = re.sub(r"//[^\n]*", "", (ROOT / "include" / "apus.h").read_text())
+    declared = {}
+    for name, parameters in re.findall(r"\bAPUS_API\b[^;{}()]*?\b(apus_\w+)\s*\(([^)]*)\)\s*;", text):
+        declared[name] = 0 if parameters.strip() == "void" else parameters.count(",") + 1
+    assert declared
+    assert {name: len(parameters) for name, (_, parameters) in FUNCTIONS.items()} == declared
