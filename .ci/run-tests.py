@@ -30,7 +30,7 @@ OUT = ROOT / "build" / "tests"
 SKIPPED = 77
 # What libapus.so may need at run time, directly or not; and how large it may be without symbols, in bytes.
 NEEDED = {"libonnx_proto.so", "libprotobuf.so", "libz.so", "libstdc++.so", "libgcc_s.so", "libm.so", "libc.so"}
-LARGEST = 12 * 1000 * 1000
+LARGEST = 12 << 20
 
 
 class Tally:
