@@ -13,7 +13,12 @@ struct SessionTests {
 
     /// `count` grey pictures that the networks have an opinion on.
     private static func pictures(_ count: Int) throws -> Tensor {
-        try Tensor(.float32, [count, 1, 8, 8], (0..<count * 64).map { Float(($0 * 37 + $0 / 8 * 11) % 17) / 16 })
+        var pixels: [Float] = []
+        for index in 0..<count * 64 {
+            let ink: Int = (index * 37 + index / 8 * 11) % 17
+            pixels.append(Float(ink) / 16)
+        }
+        return try Tensor(.float32, [count, 1, 8, 8], pixels)
     }
 
     private static func read(_ session: Session, _ pictures: Tensor, control: RunControl? = nil) throws -> [Float] {
@@ -99,7 +104,7 @@ struct SessionTests {
             _ = try session.run(["image": .tensor(try Tensor(.int32, [1, 1, 8, 8], [Int32](repeating: 0, count: 64)))])
         }
         expectError(.io, "nowhere.onnx") { _ = try Model(path: "nowhere.onnx") }
-        expectError(.invalidModel, "") { _ = try Model(bytes: [0x08, 0x07, 0xff]) }
+        expectError(.invalidModel, "not a valid ONNX model") { _ = try Model(bytes: [0x08, 0x07, 0xff]) }
         expectError(.invalidArgument, "z80") {
             var options = SessionOptions()
             options.cpu = "z80"
@@ -111,11 +116,11 @@ struct SessionTests {
         let session = try Session(Self.model()), pictures = try Self.pictures(1)
         let control = RunControl()
         control.cancel()
-        expectError(.cancelled, "") { _ = try Self.read(session, pictures, control: control) }
+        expectError(.cancelled, "cancelled") { _ = try Self.read(session, pictures, control: control) }
         control.reset()
         #expect(try Self.read(session, pictures, control: control).count == 10)
         control.setTimeLimit(nanoseconds: 0)
-        expectError(.deadlineExceeded, "") { _ = try Self.read(session, pictures, control: control) }
+        expectError(.deadlineExceeded, "deadline") { _ = try Self.read(session, pictures, control: control) }
         var options = SessionOptions()
         options.memoryLimit = 1000
         expectError(.memoryLimit, "1000") { _ = try Self.read(try Session(try Self.model(), options: options), pictures) }
