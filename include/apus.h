@@ -587,6 +587,27 @@ APUS_API void apus_run_set_time_limit(const apus_run *run, int64_t nanoseconds);
 APUS_API APUS_MUST_USE apus_error *apus_session_run(const apus_session *session, const apus_value *const *inputs, size_t input_count,
                                                     apus_value **outputs, size_t output_count, const apus_run *run);
 
+/// A dense tensor in the caller's memory, described in place rather than by a handle.
+typedef struct apus_array {
+  /// sizeof(apus_array): later versions may know more fields.
+  size_t struct_size;
+  /// APUS_UNDEFINED: nothing here; the other fields are not read.
+  apus_element_type element_type;
+  size_t rank;
+  const int64_t *dimensions;
+  /// Aligned to the size of an element (at most 8 bytes).
+  void *data;
+  /// In bytes, exactly what the tensor takes.
+  size_t size;
+} apus_array;
+
+/// The same as apus_session_run() for dense tensors in the caller's memory, which it borrows for the duration of the call: no
+/// handle is made, which matters to networks that take a few microseconds. An input that is undefined is left out; the result
+/// of an output that is undefined is dropped; all others are written to their memory, which must have the right shape.
+APUS_API APUS_MUST_USE apus_error *apus_session_run_arrays(const apus_session *session, const apus_array *inputs,
+                                                           size_t input_count, const apus_array *outputs, size_t output_count,
+                                                           const apus_run *run);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,4 +1,5 @@
 import CApusClosure
+import CApusKernels
 import Glibc
 import Synchronization
 
@@ -9,21 +10,28 @@ private func openClosure(_ body: (Int) -> Void, _ closure: UnsafeMutablePointer<
 /// Threads that share the work of one kernel at a time.
 ///
 /// A pool of size n uses the calling thread and n - 1 workers; size 1 creates no thread. Workers sleep while there is
-/// no work. One pool may serve many sessions: a call that finds it busy does its work alone. Threads are not
+/// no work, but look for the next job for some microseconds before: the steps of a network follow one another closely, and to
+/// wake a thread takes longer than many of them. One pool may serve many sessions: a call that finds it busy does its work alone. Threads are not
 /// pinned: the host program's scheduler decides.
 package final class ThreadPool: @unchecked Sendable {
     package let size: Int
     private let shared: UnsafeMutablePointer<Shared>
     private var workers: [pthread_t] = []
 
-    /// What workers see of the current job. Guarded by `mutex`, except `next`, which threads take chunks from.
+    /// What workers see of the current job. Guarded by `mutex`, except for what is atomic; threads take chunks from `next`.
     private struct Shared: ~Copyable {
         var mutex = pthread_mutex_t()
         var workReady = pthread_cond_t()
         var workDone = pthread_cond_t()
-        var generation: UInt64 = 0
+        /// Changed under the mutex; read without it by waiting threads.
+        let generation = Atomic<UInt64>(0)
+        let running = Atomic<Int>(0)
         var stopping = false
-        var running = 0
+        /// Whether there is a CPU for every thread, so that waiting in a loop takes none from a working one.
+        let maySpin: Bool
+
+        init(maySpin: Bool) { self.maySpin = maySpin }
+
         /// Lives on the stack of the caller, who waits.
         var body: UnsafePointer<apus_closure>?
         var count = 0
@@ -37,7 +45,7 @@ package final class ThreadPool: @unchecked Sendable {
     package init(size: Int? = nil) {
         let wanted = max(1, min(size ?? ThreadPool.defaultSize(), 1024))
         shared = .allocate(capacity: 1)
-        shared.initialize(to: Shared())
+        shared.initialize(to: Shared(maySpin: wanted <= ThreadPool.defaultSize()))
         pthread_mutex_init(&shared.pointee.mutex, nil)
         pthread_cond_init(&shared.pointee.workReady, nil)
         pthread_cond_init(&shared.pointee.workDone, nil)
@@ -85,14 +93,19 @@ package final class ThreadPool: @unchecked Sendable {
         shared.pointee.body = body
         shared.pointee.count = count
         shared.pointee.next.store(0, ordering: .relaxed)
-        shared.pointee.generation &+= 1
+        shared.pointee.generation.add(1, ordering: .releasing)
         pthread_cond_broadcast(&shared.pointee.workReady)
         pthread_mutex_unlock(&shared.pointee.mutex)
         ThreadPool.takeChunks(shared, body, count)
         pthread_mutex_lock(&shared.pointee.mutex)
         // No worker may start on this job any more: the closure lives on this stack.
         shared.pointee.body = nil
-        while shared.pointee.running > 0 {
+        if shared.pointee.running.load(ordering: .acquiring) > 0, shared.pointee.maySpin {
+            pthread_mutex_unlock(&shared.pointee.mutex)
+            ThreadPool.spin(until: { shared.pointee.running.load(ordering: .acquiring) == 0 })
+            pthread_mutex_lock(&shared.pointee.mutex)
+        }
+        while shared.pointee.running.load(ordering: .acquiring) > 0 {
             pthread_cond_wait(&shared.pointee.workDone, &shared.pointee.mutex)
         }
         pthread_mutex_unlock(&shared.pointee.mutex)
@@ -106,25 +119,49 @@ package final class ThreadPool: @unchecked Sendable {
         }
     }
 
+    /// Nanoseconds to wait in a loop before sleeping: a few times what it takes to wake a thread.
+    private static let spinTime: Int64 = 40_000
+
+    /// Returns when `isDone` says so, or after `spinTime`.
+    @inline(__always)
+    private static func spin(until isDone: () -> Bool) {
+        let end = RunControl.now() &+ spinTime
+        repeat {
+            for _ in 0..<64 {
+                if isDone() { return }
+                apus_cpu_pause()
+            }
+        } while RunControl.now() < end
+    }
+
     private static let work: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
         guard let shared = argument?.assumingMemoryBound(to: Shared.self) else { return nil }
         var seen: UInt64 = 0
+        // Whether the last job has just ended, so that another one may follow.
+        var isFresh = false
         pthread_mutex_lock(&shared.pointee.mutex)
         while !shared.pointee.stopping {
-            if shared.pointee.generation == seen || shared.pointee.body == nil {
-                seen = shared.pointee.generation
+            if shared.pointee.generation.load(ordering: .acquiring) == seen || shared.pointee.body == nil {
+                seen = shared.pointee.generation.load(ordering: .acquiring)
+                if shared.pointee.maySpin, isFresh {
+                    isFresh = false
+                    pthread_mutex_unlock(&shared.pointee.mutex)
+                    ThreadPool.spin(until: { shared.pointee.generation.load(ordering: .acquiring) != seen })
+                    pthread_mutex_lock(&shared.pointee.mutex)
+                    continue
+                }
                 pthread_cond_wait(&shared.pointee.workReady, &shared.pointee.mutex)
                 continue
             }
-            seen = shared.pointee.generation
+            seen = shared.pointee.generation.load(ordering: .acquiring)
             guard let body = shared.pointee.body else { continue }
             let count = shared.pointee.count
-            shared.pointee.running += 1
+            shared.pointee.running.add(1, ordering: .relaxed)
             pthread_mutex_unlock(&shared.pointee.mutex)
             ThreadPool.takeChunks(shared, body, count)
             pthread_mutex_lock(&shared.pointee.mutex)
-            shared.pointee.running -= 1
-            if shared.pointee.running == 0 { pthread_cond_signal(&shared.pointee.workDone) }
+            isFresh = true
+            if shared.pointee.running.subtract(1, ordering: .releasing).newValue == 0 { pthread_cond_signal(&shared.pointee.workDone) }
         }
         pthread_mutex_unlock(&shared.pointee.mutex)
         return nil

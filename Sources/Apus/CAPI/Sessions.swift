@@ -148,6 +148,15 @@ final class SessionHandle: Handle {
         inputs = session.inputs.map { (CString($0.name), TypeHandle($0.type)) }
         outputs = session.outputs.map { (CString($0.name), TypeHandle($0.type)) }
     }
+
+    /// Throws unless the caller gives as many inputs and outputs as there are.
+    func check(inputCount: Int, outputCount: Int) throws {
+        guard inputCount == inputs.count, outputCount == outputs.count else {
+            throw ApusError(
+                .invalidArgument,
+                "the session has \(inputs.count) inputs and \(outputs.count) outputs, \(inputCount) and \(outputCount) given")
+        }
+    }
 }
 
 @c @implementation
@@ -236,11 +245,7 @@ public func apus_session_run(
 ) -> OpaquePointer? {
     guarded {
         let handle = try SessionHandle.required(session, "session")
-        guard input_count == handle.inputs.count, output_count == handle.outputs.count else {
-            throw ApusError(
-                .invalidArgument,
-                "the session has \(handle.inputs.count) inputs and \(handle.outputs.count) outputs, \(input_count) and \(output_count) given")
-        }
+        try handle.check(inputCount: input_count, outputCount: output_count)
         guard inputs != nil || input_count == 0, outputs != nil || output_count == 0 else {
             throw ApusError(.invalidArgument, "inputs or outputs is NULL")
         }

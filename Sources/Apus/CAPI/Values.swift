@@ -104,22 +104,30 @@ public func apus_value_create_tensor_over(
 ) -> OpaquePointer? {
     guarded {
         let out = try required(out)
-        let type = try numeric(type)
-        let shape = try shape(dimensions, rank)
-        guard let bytes = type.byteCount(shape.count), bytes == size else {
-            throw ApusError(
-                .invalidArgument,
-                "a \(type.name) tensor of shape \(shape) takes \(type.byteCount(shape.count).map(String.init) ?? "too many") bytes, \(size) given")
-        }
-        guard data != nil || size == 0 else { throw ApusError(.invalidArgument, "data is NULL") }
-        let alignment = min(max(type.byteWidth ?? 1, 1), 8)
-        guard data.map({ UInt(bitPattern: $0) % UInt(alignment) == 0 }) ?? true else {
-            throw ApusError(.invalidArgument, "data of \(type.name) must be aligned to \(alignment) bytes")
-        }
+        let (type, shape) = try lentShape(type, dimensions, rank, data, size)
         let lent = Lent(release: release, userData: user_data)
         let storage = Storage.borrow(data ?? Lent.nowhere, byteCount: size) { lent.giveBack() }
         out.pointee = ValueHandle(.tensor(try Tensor(type: type, shape: shape, storage: storage))).retainedHandle()
     }
+}
+
+/// Type and shape of a tensor in `size` bytes of a caller's memory; throws unless these are right for it.
+func lentShape(
+    _ type: apus_element_type, _ dimensions: UnsafePointer<Int64>?, _ rank: Int, _ data: UnsafeMutableRawPointer?, _ size: Int
+) throws -> (type: ElementType, shape: Shape) {
+    let type = try numeric(type)
+    let shape = try shape(dimensions, rank)
+    guard let bytes = type.byteCount(shape.count), bytes == size else {
+        throw ApusError(
+            .invalidArgument,
+            "a \(type.name) tensor of shape \(shape) takes \(type.byteCount(shape.count).map(String.init) ?? "too many") bytes, \(size) given")
+    }
+    guard data != nil || size == 0 else { throw ApusError(.invalidArgument, "data is NULL") }
+    let alignment = min(max(type.byteWidth ?? 1, 1), 8)
+    guard data.map({ UInt(bitPattern: $0) % UInt(alignment) == 0 }) ?? true else {
+        throw ApusError(.invalidArgument, "data of \(type.name) must be aligned to \(alignment) bytes")
+    }
+    return (type, shape)
 }
 
 /// What a caller wants to hear when its memory is no longer used.

@@ -35,6 +35,15 @@ const char *apus_isa_name(int isa);
 /// The level of that name, or -1.
 int apus_isa_from_name(const char *name);
 
+/// Tells the CPU that the thread is waiting in a loop: it saves power, and leaves room to the core's other thread.
+static inline void apus_cpu_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@ from ctypes import byref, c_char_p, c_size_t, c_void_p
 import numpy as np
 
 from . import operators, values
+from ._arrays import ArrayRuns
 from ._library import EXTERNAL_DATA, LOG, RELEASE, Managed, created, library
 from .errors import InvalidArgument, check
 
@@ -123,6 +124,7 @@ class NodeArg:
                 size = library.apus_type_dimension(kind, axis, byref(symbol))
                 self.shape.append(size if size >= 0 else symbol.value and symbol.value.decode("utf-8", "surrogateescape"))
         self.handle = kind
+        self.element_type = library.apus_type_element_type(kind)
 
     def __repr__(self):
         return f"NodeArg(name={self.name!r}, type={self.type!r}, shape={self.shape})"
@@ -228,6 +230,7 @@ class InferenceSession(Managed):
         ]
         self._input_index = {argument.name: i for i, argument in enumerate(self._inputs)}
         self._output_index = {argument.name: i for i, argument in enumerate(self._outputs)}
+        self._array_runs = ArrayRuns.make(self._inputs, self._outputs)
 
     def get_inputs(self):
         return list(self._inputs)
@@ -247,6 +250,10 @@ class InferenceSession(Managed):
         `outputs` maps output names to contiguous arrays that results are written to; such an array is also what is returned.
         The global interpreter lock is released while the model runs.
         """
+        if outputs is None and self._array_runs:
+            results = self._array_runs.run(self.handle, input_feed, run_options and run_options.handle)
+            if results is not None:
+                return results if output_names is None else [results[self._output_position(name)] for name in output_names]
         given = [None] * len(self._inputs)
         for name, item in input_feed.items():
             index = self._input_index.get(name)
@@ -272,6 +279,8 @@ class InferenceSession(Managed):
         check(library.apus_session_run(
             self.handle, inputs, len(given), handles, count, run_options.handle if run_options else None))
         results = [None if i in targets else values.Value(c_void_p(handles[i])) for i in range(count)]
+        if self._array_runs:
+            self._array_runs.learn(input_feed, [values.shape(result) for result in results if result])
         return [targets[i][1] if i in targets else values.from_value(results[i]) for i in wanted]
 
     def _output_position(self, name):

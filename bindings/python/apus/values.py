@@ -205,6 +205,11 @@ def from_value(value):
         from_value(Value(created(library.apus_value_keys, handle))), _shape(handle))
 
 
+def shape(value):
+    """The dimensions of a dense tensor."""
+    return _shape(value.handle)
+
+
 def _shape(handle):
     rank = library.apus_value_rank(handle)
     return tuple(library.apus_value_dimensions(handle)[:rank]) if rank else ()

@@ -1,0 +1,146 @@
+"""The short way of a run: dense inputs and outputs of known shapes go to the library as they are, in one call.
+
+A tiny network takes a few microseconds, as much as one handle costs to make and to destroy from Python. So descriptions of
+arrays (apus_array) are kept between runs; only addresses, and shapes where they differ from the last ones, are written.
+"""
+import ctypes
+from ctypes import POINTER, c_int, c_int64, c_size_t, c_void_p, sizeof
+
+import numpy as np
+
+from . import values
+from ._library import library
+from .errors import InvalidArgument, check
+
+
+class Array(ctypes.Structure):
+    """apus_array."""
+
+    _fields_ = [
+        ("struct_size", c_size_t), ("element_type", c_int), ("rank", c_size_t), ("dimensions", POINTER(c_int64)), ("data", c_void_p),
+        ("size", c_size_t),
+    ]
+
+
+_run = library.apus_session_run_arrays
+_run.restype, _run.argtypes = c_void_p, [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p]
+
+
+class _Description:
+    """One array's description, and the shape that it was written for."""
+
+    def __init__(self, array, dtype, number):
+        self.array, self.dtype = array, dtype
+        array.struct_size, array.element_type = sizeof(Array), number
+        self.shape = None
+
+    def reshape(self, shape):
+        self.shape = shape
+        self._dimensions = (c_int64 * max(len(shape), 1))(*shape)
+        self.array.rank, self.array.dimensions = len(shape), self._dimensions
+        size = self.dtype.itemsize
+        for dimension in shape:
+            size *= dimension
+        self.array.size = size
+
+
+class Descriptions:
+    """The descriptions of one run at a time."""
+
+    def __init__(self, inputs, outputs):
+        self._memory = (Array * len(inputs))(), (Array * len(outputs))()
+        self.inputs = [_Description(array, *kind) for array, kind in zip(self._memory[0], inputs)]
+        self.outputs = [_Description(array, *kind) for array, kind in zip(self._memory[1], outputs)]
+        self.arguments = (
+            ctypes.addressof(self._memory[0]), len(inputs), ctypes.addressof(self._memory[1]), len(outputs))
+
+
+class ArrayRuns:
+    """Runs a session whose inputs and outputs are dense tensors of whole bytes."""
+
+    _MOST_SHAPES = 64
+
+    def __init__(self, inputs, outputs):
+        self._inputs = [_kind(argument) for argument in inputs]
+        self._outputs = [_kind(argument) for argument in outputs]
+        self._index = {argument.name: i for i, argument in enumerate(inputs)}
+        # Shapes that the model does not fix are those of the last run with inputs of the same shapes.
+        self._fixed = tuple(tuple(argument.shape) for argument in outputs)
+        if any(not isinstance(size, int) for shape in self._fixed for size in shape):
+            self._fixed = None
+        self._shapes = {}
+        # Taken and given back by one operation each, so that threads may run at the same time.
+        self._idle = []
+
+    @staticmethod
+    def make(inputs, outputs):
+        """None where the session has other values than dense tensors of whole bytes, or outputs whose shapes the data decide."""
+        if not inputs or not outputs or any(_kind(argument) is None for argument in (*inputs, *outputs)):
+            return None
+        if any(size is None for argument in outputs for size in argument.shape):
+            return None
+        return ArrayRuns(inputs, outputs)
+
+    def run(self, session, feed, run):
+        """All outputs in order; None where this run needs the long way."""
+        try:
+            taken = self._idle.pop()
+        except IndexError:
+            taken = Descriptions(self._inputs, self._outputs)
+        try:
+            return self._run(taken, session, feed, run)
+        except InvalidArgument:
+            # A shape that the model does not fix may follow from data, not only from shapes.
+            if self._fixed is None:
+                return None
+            raise
+        finally:
+            self._idle.append(taken)
+
+    def _run(self, taken, session, feed, run):
+        index = self._index
+        if len(feed) != len(index):
+            return None
+        for name, item in feed.items():
+            position = index.get(name)
+            if position is None or type(item) is not np.ndarray:
+                return None
+            description = taken.inputs[position]
+            flags = item.flags
+            if item.dtype != description.dtype or not flags.c_contiguous or not flags.aligned:
+                return None
+            if item.shape != description.shape:
+                description.reshape(item.shape)
+            description.array.data = item.__array_interface__["data"][0]
+        shapes = self._fixed
+        if shapes is None:
+            shapes = self._shapes.get(tuple([description.shape for description in taken.inputs]))
+            if shapes is None:
+                return None
+        results = []
+        for description, shape in zip(taken.outputs, shapes):
+            array = np.empty(shape, description.dtype)
+            if shape != description.shape:
+                description.reshape(shape)
+            description.array.data = array.__array_interface__["data"][0]
+            results.append(array)
+        error = _run(session, *taken.arguments, run)
+        if error:
+            check(error)
+        return results
+
+    def learn(self, feed, shapes):
+        """Remembers what shapes of all outputs a run of the long way gave."""
+        if self._fixed is not None or len(shapes) < len(self._outputs) or not all(
+                isinstance(feed.get(name), np.ndarray) for name in self._index):
+            return
+        if len(self._shapes) >= self._MOST_SHAPES:
+            self._shapes.clear()
+        self._shapes[tuple(feed[name].shape for name in self._index)] = tuple(shapes)
+
+
+def _kind(argument):
+    """The dtype and number of a dense tensor of known rank; None for anything else."""
+    if not argument.type.startswith("tensor(") or argument.element_type == values.STRING or argument.element_type in values._BITS:
+        return None
+    return values.dtype(argument.element_type), argument.element_type

@@ -1,0 +1,131 @@
+"""The short way of a run: the same results and errors as the long one."""
+import pathlib
+import threading
+
+import numpy as np
+import pytest
+
+import apus
+from apus._arrays import ArrayRuns
+
+MODELS = pathlib.Path(__file__).resolve().parents[3] / "Examples" / "models"
+
+
+@pytest.fixture
+def session():
+    return apus.InferenceSession(str(MODELS / "digits_cnn.onnx"), apus.SessionOptions(intra_op_num_threads=1))
+
+
+def images(count, seed=0):
+    return np.random.default_rng(seed).random((count, 1, 8, 8), np.float32)
+
+
+def long_way(session, feed):
+    kept, session._array_runs = session._array_runs, None
+    try:
+        return session.run(None, feed)
+    finally:
+        session._array_runs = kept
+
+
+def test_shapes_come_and_go(session):
+    name = session.get_inputs()[0].name
+    for count in [1, 3, 1, 1, 2, 3, 3]:
+        feed = {name: images(count, count)}
+        for short, long in zip(session.run(None, feed), long_way(session, feed)):
+            assert short.shape == long.shape and short.dtype == long.dtype
+            np.testing.assert_array_equal(short, long)
+
+
+def test_the_short_way_is_taken(session):
+    name = session.get_inputs()[0].name
+    feed = {name: images(2)}
+    session.run(None, feed)
+    assert session._array_runs.run(session.handle, feed, None) is not None
+
+
+def test_results_are_kept(session):
+    name = session.get_inputs()[0].name
+    first = session.run(None, {name: images(2, 1)})[0]
+    copy = first.copy()
+    for seed in range(5):
+        session.run(None, {name: images(2, seed)})
+    np.testing.assert_array_equal(first, copy)
+
+
+def test_other_memory_takes_the_long_way(session):
+    name = session.get_inputs()[0].name
+    expected = session.run(None, {name: images(4)})[0]
+    wide = np.zeros((4, 1, 8, 16), np.float32)
+    wide[..., ::2] = images(4)
+    for other in [np.asfortranarray(images(4)), wide[..., ::2], images(4).tolist(), images(4).astype(">f4")]:
+        if isinstance(other, list):
+            other = np.array(other, np.float32)
+        np.testing.assert_array_equal(session.run(None, {name: other})[0], expected)
+
+
+def test_errors(session):
+    name = session.get_inputs()[0].name
+    session.run(None, {name: images(1)})
+    with pytest.raises(apus.InvalidArgument):
+        session.run(None, {name: images(1).astype(np.float64)})
+    with pytest.raises(apus.InvalidArgument):
+        session.run(None, {name: images(1)[:, :, :7].copy()})
+    with pytest.raises(apus.InvalidArgument):
+        session.run(None, {"nobody": images(1)})
+    with pytest.raises(apus.InvalidArgument):
+        session.run(None, {})
+    with pytest.raises(apus.InvalidArgument):
+        session.run(["nobody"], {name: images(1)})
+    # The session is as good as before.
+    assert session.run(None, {name: images(1)})[0].shape[0] == 1
+
+
+def test_empty_batch(session):
+    name = session.get_inputs()[0].name
+    for _ in range(2):
+        assert session.run(None, {name: images(0)})[0].shape[0] == 0
+
+
+def test_threads(session):
+    name = session.get_inputs()[0].name
+    feeds = [{name: images(count, count)} for count in (1, 2, 3, 4)]
+    expected = [long_way(session, feed) for feed in feeds]
+    failures = []
+
+    def work(start):
+        for i in range(200):
+            feed, want = feeds[(start + i) % 4], expected[(start + i) % 4]
+            if not all(np.array_equal(a, b) for a, b in zip(session.run(None, feed), want)):
+                failures.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_named_outputs_in_their_order():
+    session = apus.InferenceSession(str(MODELS / "digits_lstm.onnx"))
+    name, outputs = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+    feed = {name: np.random.default_rng(1).random([1 if not isinstance(size, int) else size for size in session.get_inputs()[0].shape], np.float32)}
+    session.run(None, feed)
+    every = session.run(None, feed)
+    for i, output in enumerate(outputs):
+        np.testing.assert_array_equal(session.run([output], feed)[0], every[i])
+
+
+def test_time_limit(session):
+    name = session.get_inputs()[0].name
+    session.run(None, {name: images(1)})
+    with pytest.raises(apus.Interrupted):
+        session.run(None, {name: images(1)}, apus.RunOptions(time_limit=0))
+
+
+def test_strings_have_no_short_way():
+    class Argument:
+        name, type, shape, element_type = "x", "tensor(string)", [1], 8
+
+    assert ArrayRuns.make([Argument], [Argument]) is None
