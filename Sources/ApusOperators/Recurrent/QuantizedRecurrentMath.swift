@@ -89,9 +89,10 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
     }
 
     func project(
-        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Float>, _ result: UnsafeMutablePointer<Float>,
-        _ workspace: UnsafeMutableRawPointer
+        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Float>, bias: UnsafePointer<Float>,
+        _ result: UnsafeMutablePointer<Float>, _ workspace: UnsafeMutableRawPointer
     ) {
+        repeatRow(bias, self.input.product.n, rows: self.input.product.m, result)
         add(io, direction, self.input, packed: workspace + layout.packed[0], input, result, stride: self.input.product.n, workspace)
     }
 

@@ -35,7 +35,8 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
     /// Buffers of a run.
     private struct Buffers {
         let inputs: Pointer
-        let gates: Pointer
+        /// Of this step; may lie among the inputs.
+        var gates: Pointer
         let other: Pointer
         let h: Pointer
         let c: Pointer
@@ -58,7 +59,8 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
     }
 
     func run(_ io: NodeIO, _ workspace: UnsafeMutableRawPointer) {
-        let all = buffers(workspace)
+        var all = buffers(workspace)
+        let ownGates = all.gates
         let hidden = sizes.hidden, width = sizes.gates * hidden, batch = sizes.batch, steps = sizes.steps
         math.begin(io, direction, all.scratch)
         project(io, all)
@@ -66,10 +68,13 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
         start(io, 6, all.c)
         let lengths = io.has(4) ? io.input(4, as: Int32.self) : nil
         let y = io.hasOutput(0) ? io.output(0, as: Number.self) : nil
+        let isRegular = lengths == nil && (!isBatchFirst || batch == 1)
         for step in 0..<steps {
-            // The inputs of this step: of each sequence its own, as their ends may differ.
-            var active = 0
-            for index in 0..<batch {
+            // The inputs of this step: of each sequence its own, as their ends may differ. Where they lie together, the gates are
+            // computed in their place.
+            var active = isRegular ? batch : 0
+            all.gates = isRegular ? all.inputs + (isReversed ? steps - 1 - step : step) * batch * width : ownGates
+            for index in 0..<(isRegular ? 0 : batch) {
                 let length = lengths.map { Int($0[index]) } ?? steps
                 let target = all.gates + index * width
                 guard step < length else {
@@ -101,21 +106,20 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
 
     /// The products of all inputs with W, plus the biases.
     private func project(_ io: NodeIO, _ all: Buffers) {
-        let width = sizes.gates * sizes.hidden, rows = sizes.steps * sizes.batch
+        let width = sizes.gates * sizes.hidden
+        if sizes.steps == 0 || sizes.batch == 0 { return }
         // The bias of the state goes here, too, but for the part of a GRU that is multiplied by the reset gate.
         var shared = width
         if case .gru(resetsAfter: true) = kind { shared = 2 * sizes.hidden }
-        for row in 0..<rows {
-            let target = all.inputs + row * width
-            if io.has(3) {
-                let bias = io.input(3, as: Number.self) + direction * 2 * width
-                for column in 0..<width { target[column] = bias[column] }
-                for column in 0..<shared { target[column] += bias[width + column] }
-            } else {
-                target.update(repeating: 0, count: width)
-            }
+        let summands = all.gates
+        if io.has(3) {
+            let bias = io.input(3, as: Number.self) + direction * 2 * width
+            summands.update(from: bias, count: width)
+            for column in 0..<shared { summands[column] += bias[width + column] }
+        } else {
+            summands.update(repeating: 0, count: width)
         }
-        math.project(io, direction, io.input(0, as: Number.self), all.inputs, all.scratch)
+        math.project(io, direction, io.input(0, as: Number.self), bias: summands, all.inputs, all.scratch)
     }
 
     private func statePlace(_ index: Int) -> Int {
@@ -146,32 +150,25 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
         guard case .gru(let resetsAfter) = kind else {
             return math.recur(io, direction, part: 0, all.h, all.gates, stride: width, all.scratch)
         }
-        if resetsAfter {
-            for index in 0..<sizes.batch {
-                let target = all.other + index * width
-                target.update(repeating: 0, count: width)
-                if io.has(3) {
-                    let bias = io.input(3, as: Number.self) + direction * 2 * width + width
-                    for column in (2 * hidden)..<width { target[column] = bias[column] }
-                }
+        math.recur(io, direction, part: 0, all.h, all.gates, stride: width, all.scratch)
+        for index in 0..<sizes.batch {
+            let gates = all.gates + index * width, other = all.other + index * hidden
+            activate(0, gates, 2 * hidden)
+            if !resetsAfter {
+                for column in 0..<hidden { other[column] = gates[hidden + column] * all.h[index * hidden + column] }
+            } else if io.has(3) {
+                other.update(from: io.input(3, as: Number.self) + direction * 2 * width + width + 2 * hidden, count: hidden)
+            } else {
+                other.update(repeating: 0, count: hidden)
             }
-            math.recur(io, direction, part: 0, all.h, all.other, stride: width, all.scratch)
-            for index in 0..<sizes.batch {
-                let gates = all.gates + index * width, other = all.other + index * width
-                for column in 0..<(2 * hidden) { gates[column] += other[column] }
-                activate(0, gates, 2 * hidden)
-                for column in 0..<hidden { gates[2 * hidden + column] += gates[hidden + column] * other[2 * hidden + column] }
-            }
-        } else {
-            math.recur(io, direction, part: 0, all.h, all.gates, stride: width, all.scratch)
-            for index in 0..<sizes.batch {
-                let gates = all.gates + index * width
-                activate(0, gates, 2 * hidden)
-                for column in 0..<hidden {
-                    all.other[index * hidden + column] = gates[hidden + column] * all.h[index * hidden + column]
-                }
-            }
-            math.recur(io, direction, part: 1, all.other, all.gates + 2 * hidden, stride: width, all.scratch)
+        }
+        guard resetsAfter else {
+            return math.recur(io, direction, part: 1, all.other, all.gates + 2 * hidden, stride: width, all.scratch)
+        }
+        math.recur(io, direction, part: 1, all.h, all.other, stride: hidden, all.scratch)
+        for index in 0..<sizes.batch {
+            let gates = all.gates + index * width, other = all.other + index * hidden
+            for column in 0..<hidden { gates[2 * hidden + column] += gates[hidden + column] * other[column] }
         }
     }
 

@@ -8,10 +8,10 @@ protocol RecurrentMath {
     associatedtype Number: BinaryFloatingPoint
     /// Scratch memory of each direction.
     var workspaceByteCount: Int { get }
-    /// inputs [rows, input] · W' into `result` [rows, gates * hidden], which holds the summands already.
+    /// inputs [rows, input] · W' + bias, a row of gates * hidden, into `result` [rows, gates * hidden].
     func project(
-        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Number>, _ result: UnsafeMutablePointer<Number>,
-        _ workspace: UnsafeMutableRawPointer)
+        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Number>, bias: UnsafePointer<Number>,
+        _ result: UnsafeMutablePointer<Number>, _ workspace: UnsafeMutableRawPointer)
     /// state [batch, hidden] · (part of R)' added to columns of `result`, whose rows are `stride` apart.
     func recur(
         _ io: NodeIO, _ direction: Int, part: Int, _ state: UnsafePointer<Number>, _ result: UnsafeMutablePointer<Number>,
@@ -19,6 +19,13 @@ protocol RecurrentMath {
     /// Called once for each direction and run, before anything else.
     func begin(_ io: NodeIO, _ direction: Int, _ workspace: UnsafeMutableRawPointer)
     func activation(_ activation: RecurrentActivation) -> (UnsafeMutablePointer<Number>, Int) -> Void
+}
+
+extension RecurrentMath {
+    /// Puts `row` into every one of `rows` rows of `count` numbers.
+    func repeatRow(_ row: UnsafePointer<Number>, _ count: Int, rows: Int, _ result: UnsafeMutablePointer<Number>) {
+        for index in 0..<rows { (result + index * count).update(from: row, count: count) }
+    }
 }
 
 /// Sizes of a recurrent operator.
@@ -29,7 +36,7 @@ struct RecurrentSizes: Sendable {
     let hidden: Int
     let gates: Int
     let directions: Int
-    /// The gates that each recurrent product computes, in order: all in one, or in two parts.
+    /// The gates that each recurrent product computes, in order: all in one, or in two parts (GRU).
     let parts: [Range<Int>]
 }
 
@@ -138,14 +145,14 @@ final class FloatRecurrentMath: RecurrentMath, @unchecked Sendable {
     }
 
     func project(
-        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Float>, _ result: UnsafeMutablePointer<Float>,
-        _ workspace: UnsafeMutableRawPointer
+        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Float>, bias: UnsafePointer<Float>,
+        _ result: UnsafeMutablePointer<Float>, _ workspace: UnsafeMutableRawPointer
     ) {
         var args = projection.arguments(aStride: sizes.input, cStride: projection.n)
         args.a = input
         args.b = UnsafePointer(inputPanels(direction, workspace).assumingMemoryBound(to: Float.self))
         args.c = result
-        args.accumulate = true
+        args.epilogue.bias = bias
         projection.run(args, workspace: scratch(workspace), pool: io.pool)
     }
 
@@ -172,10 +179,11 @@ struct DoubleRecurrentMath: RecurrentMath {
     func begin(_ io: NodeIO, _ direction: Int, _ workspace: UnsafeMutableRawPointer) {}
 
     func project(
-        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Double>, _ result: UnsafeMutablePointer<Double>,
-        _ workspace: UnsafeMutableRawPointer
+        _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Double>, bias: UnsafePointer<Double>,
+        _ result: UnsafeMutablePointer<Double>, _ workspace: UnsafeMutableRawPointer
     ) {
         let columns = sizes.gates * sizes.hidden
+        repeatRow(bias, columns, rows: sizes.steps * sizes.batch, result)
         DoubleRecurrentMath.add(
             input, rows: sizes.steps * sizes.batch, sizes.input, io.input(1, as: Double.self) + direction * columns * sizes.input,
             columns: columns, result, stride: columns)

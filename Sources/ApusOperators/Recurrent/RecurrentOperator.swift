@@ -146,7 +146,7 @@ struct RecurrentOperator: Operator {
     private func sizes(_ context: PrepareContext) throws -> RecurrentSizes {
         let x = try context.shape(0), r = try context.shape(2)
         var parts = [0..<gates]
-        if case .gru(false) = kind { parts = [0..<2, 2..<3] }
+        if case .gru = kind { parts = [0..<2, 2..<3] }
         return RecurrentSizes(
             steps: x[isBatchFirst ? 1 : 0], batch: x[isBatchFirst ? 0 : 1], input: x[2], hidden: r[isQuantized ? 1 : 2], gates: gates,
             directions: reversed.count, parts: parts)
