@@ -23,9 +23,11 @@ struct AttentionOperator: Operator {
     /// Of Q, K, V and the output.
     private let layouts: [String]
     private let isFused: Bool
+    private let zeroesNaN: Bool
 
     init(_ node: NodeReader) throws {
         isFused = node.domain == "apus"
+        zeroesNaN = isFused ? try node.bool("nan_to_zero", default: false) : false
         scale = try node.optionalFloat("scale")
         isCausal = try node.bool("is_causal", default: false)
         queryHeads = try node.optionalInt("q_num_heads")
@@ -206,7 +208,8 @@ struct AttentionOperator: Operator {
         let attention = try TiledAttention(
             context, sizes, q: view(layouts[0], rank: qRank, q.sequence, q.heads, q.size), k: joins ? kJoined : kView,
             v: joins ? vJoined : vView, output: view(layouts[3], rank: qRank, q.sequence, q.heads, v.size),
-            scale: scale ?? 1 / Float(max(q.size, 1)).squareRoot(), softcap: softcap, fillsMask: fills, scoresStage: scoresStage)
+            scale: scale ?? 1 / Float(max(q.size, 1)).squareRoot(), softcap: softcap, fillsMask: fills, zeroesNaN: zeroesNaN,
+            scoresStage: scoresStage)
         let isCausal = isCausal, window = window, isFused = isFused
         let total = try kBytes.adding(vBytes).adding(attention.workspaceByteCount)
         let strides = maskStrides, columns = maskKeys

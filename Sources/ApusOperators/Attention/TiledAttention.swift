@@ -66,6 +66,8 @@ final class TiledAttention: @unchecked Sendable {
     private let parts: Int
     private let chunks: Int
     private let fillsMask: Bool
+    /// Whether rows of the softmax that are no numbers become 0.
+    private let zeroesNaN: Bool
     /// Which scores are wanted: 0, 1: before the mask, 2: after it, 3: after the softmax.
     private let scoresStage: Int
     private let byteCounts: (keys: Int, values: Int, tile: Int, chunk: Int)
@@ -78,12 +80,13 @@ final class TiledAttention: @unchecked Sendable {
     /// `fillsMask`: rows of the mask are made by the closure given to `run`.
     init(
         _ context: PrepareContext, _ sizes: AttentionSizes, q: AttentionView, k: AttentionView, v: AttentionView, output: AttentionView,
-        scale: Float, softcap: Float = 0, fillsMask: Bool = false, scoresStage: Int = 0
+        scale: Float, softcap: Float = 0, fillsMask: Bool = false, zeroesNaN: Bool = false, scoresStage: Int = 0
     ) throws {
         self.sizes = sizes
         self.scale = scale
         self.softcap = softcap
         self.fillsMask = fillsMask
+        self.zeroesNaN = zeroesNaN
         self.scoresStage = scoresStage
         views = (q, k, v, output)
         tile = max(1, min(sizes.queries, TiledAttention.mostTileRows))
@@ -204,6 +207,10 @@ final class TiledAttention: @unchecked Sendable {
             }
         }
         softmax?(&soft)
+        if zeroesNaN {
+            // The sum of a row with one such weight is none, either: the first tells.
+            for row in 0..<rows where keys > 0 && scores[row * keys].isNaN { (scores + row * keys).update(repeating: 0, count: keys) }
+        }
         if fillsMask {
             // A query that may attend to nothing gets nothing.
             for row in 0..<rows {

@@ -24,7 +24,12 @@ struct AttentionFusion: RewritePass {
             ]
         }
         let attention = Pattern.own("Attention", .any("q"), .any("k"), .any("v"), as: "attention")
-        return masked.map { Rule(.op("MatMul", .op("Softmax", $0), .any("v"), as: "last"), fuse) }
+        // torch takes weights that are no numbers for 0: those of queries that may attend to nothing.
+        let weights = masked.flatMap { scores -> [Pattern] in
+            let softmax = Pattern.op("Softmax", scores), shared = Pattern.shared(softmax)
+            return [softmax, .op("Where", .op("IsNaN", shared), .scalar(0), shared, as: "numbers")]
+        }
+        return weights.map { Rule(.op("MatMul", $0, .any("v"), as: "last"), fuse) }
             + [
                 Rule(attention, takeInputTransposes), Rule(attention, takeInputFactors),
                 Rule(.op("Transpose", attention, as: "last"), takeOutputTranspose),
@@ -68,6 +73,7 @@ struct AttentionFusion: RewritePass {
         }
 
         var attributes = [Attribute("scale", .float(Float(scale)))]
+        if match.nodes["numbers"] != nil { attributes.append(Attribute("nan_to_zero", .int(1))) }
         var inputs: [ValueID?] = [q, kt, v]
         if let masked { inputs.append(masked) }
         if shape.count == 3 {
@@ -157,6 +163,19 @@ struct AttentionFusion: RewritePass {
         return (source, (0..<Int64(rank)).reversed())
     }
 
+    /// What the last two axes of are swapped to give `value`: by one Transpose, or by one between Reshapes to rank 3 and back,
+    /// as torch has it.
+    private func swapped(_ value: ValueID, _ context: PassContext, _ editor: GraphEditor) -> ValueID? {
+        guard let last = editor.producer(value)?.node, last.domain.isEmpty, last.opType == "Reshape", let middle = last.inputs.first ?? nil,
+            let transpose = transpose(of: middle, context, editor), transpose.permutation == [0, 2, 1],
+            let first = editor.producer(transpose.source)?.node, first.domain.isEmpty, first.opType == "Reshape",
+            let source = first.inputs.first ?? nil, let from = context.dimensions(source), let to = context.dimensions(value),
+            let flat = context.dimensions(transpose.source), from.count == 4, to.count == 4, flat.count == 3, !from.contains(.unknown),
+            Array(from[0..<2]) == Array(to[0..<2]), from[2] == to[3], from[3] == to[2], flat[1] == from[2], flat[2] == from[3]
+        else { return nil }
+        return source
+    }
+
     /// By layout of an input and permutation of the Transpose that makes it: the layout of what the Transpose reads.
     private static let layouts: [String: [[Int64]: String]] = [
         "bnsh": [[0, 2, 1, 3]: "bsnh", [0, 1, 3, 2]: "bnhs"],
@@ -169,6 +188,12 @@ struct AttentionFusion: RewritePass {
         for (position, name) in ["q_layout", "k_layout", "v_layout"].enumerated() {
             var layout = "bnsh"
             if case .string(let given)? = node.attribute(name) { layout = given.description }
+            if position == 1, layout == "bnhs", let input = node.inputs[1], let source = swapped(input, context, editor) {
+                node.inputs[1] = source
+                node.attributes.removeAll { $0.name == name }
+                match.replace(with: node, by: self.name, editor)
+                return .applied
+            }
             guard let input = node.inputs[position], let transpose = transpose(of: input, context, editor),
                 let source = AttentionFusion.layouts[layout]?[transpose.permutation], source != "bnhs" || position == 1
             else { continue }

@@ -55,6 +55,26 @@ import Testing
             try attention { builder.node("Where", keeps ? [mask, $0, low] : [mask, low, $0]) }, becomes: ["Where", "apus.Attention"])
     }
 
+    /// torch's attention by a boolean mask: queries that may attend to nothing get nothing.
+    @Test func weightsThatAreNoNumbersBecomeZero() throws {
+        let mask = builder.constant(try Tensor(.bool, [5, 1], [true, false, true, false, true]))
+        let q = builder.input("q", .float32, [2, 3, 5, 4]), k = builder.input("k", .float32, [2, 3, 4, 7]), v = builder.input("v", .float32, [2, 3, 7, 4])
+        let scores = builder.node("Where", [mask, builder.node("MatMul", [q, k]), try scalar(-.infinity)])
+        let weights = builder.node("Softmax", [scores])
+        let numbers = builder.node("Where", [builder.node("IsNaN", [weights]), try scalar(0), weights])
+        builder.output(builder.node("MatMul", [numbers, v]), "y")
+        let graph = try expectSame(builder.graph)
+        #expect(graph.operators.last == "apus.Attention" && !graph.operators.contains("Softmax"))
+    }
+
+    /// torch swaps the axes of the keys with batch and heads in one axis.
+    @Test func keysTransposedInRankThree() throws {
+        let q = builder.input("q", .float32, [2, 3, 5, 4]), k = builder.input("k", .float32, [2, 3, 7, 4]), v = builder.input("v", .float32, [2, 3, 7, 4])
+        let flat = builder.node("Reshape", [k, builder.constant(try Tensor.int64([-1, 7, 4]))])
+        let swapped = builder.node("Reshape", [transposed(flat, [0, 2, 1]), builder.constant(try Tensor.int64([2, 3, 4, 7]))])
+        try check(builder.node("MatMul", [builder.node("Softmax", [builder.node("MatMul", [q, swapped])]), v]), becomes: ["apus.Attention"])
+    }
+
     @Test func aMaskThatIsNotLowStays() throws {
         let mask = builder.input("mask", .bool, [1, 1, 5, 7])
         let graph = try attention { builder.node("Where", [mask, $0, try scalar(-10)]) }
