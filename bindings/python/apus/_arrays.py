@@ -23,7 +23,6 @@ class Array(ctypes.Structure):
 
 
 _run = library.apus_session_run_arrays
-_run.restype, _run.argtypes = c_void_p, [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p]
 
 
 class _Description:

@@ -158,6 +158,7 @@ FUNCTIONS = {
     "apus_run_reset": (None, [_H]),
     "apus_run_set_time_limit": (None, [_H, c_int64]),
     "apus_session_run": (_E, [_H, _HH, c_size_t, _HH, c_size_t, _H]),
+    "apus_session_run_arrays": (_E, [_H, c_void_p, c_size_t, c_void_p, c_size_t, _H]),
 }
 for _name, (_result, _parameters) in FUNCTIONS.items():
     _function = getattr(library, _name)

@@ -105,7 +105,7 @@ def tensor(array, copy=False):
 
     With `copy` the value has memory of its own.
     """
-    number = element_type(array.dtype)
+    number = element_type(array.dtype if array.dtype.isnative else array.dtype.newbyteorder("="))
     shape = array.shape
     if number == STRING:
         return _strings(array)
