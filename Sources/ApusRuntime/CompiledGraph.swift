@@ -29,6 +29,8 @@ package final class CompiledGraph: @unchecked Sendable {
     package static let mostPlans = 128
     private static let mostPlannedSteps = 1 << 14
     private let allNodes: [Int]
+    /// By node: what to call it in messages and profiles.
+    let names: [String]
     /// What is known of each value before anything runs, inputs and captures apart.
     let initialInfos: [ValueInfo?]
 
@@ -60,6 +62,7 @@ package final class CompiledGraph: @unchecked Sendable {
         }
         initialInfos = infos
         allNodes = Array(graph.nodes.indices)
+        names = graph.nodes.map { graph.displayName($0) }
     }
 
     func isInitializer(_ value: Int) -> Bool { initialInfos[value] != nil }

@@ -51,28 +51,28 @@ struct SegmentBuilder {
             outcomes.append(.waits)
             return remaining.append(index)
         }
-        let node = compiled.graph.nodes[index]
-        if let model, !needed.contains(where: { differs[$0.index] }), reuse(model, position, node) { return }
-        try attributed(to: compiled.graph.displayName(node)) { try addReady(index, node) }
+        if let model, !needed.contains(where: { differs[$0.index] }), reuse(model, position, index) { return }
+        try attributed(to: compiled.names[index]) { try addReady(index, compiled.graph.nodes[index]) }
         guard let model else { return }
-        for output in node.outputs {
+        for output in compiled.graph.nodes[index].outputs {
             guard let output, let info = infos[output.index] else { continue }
             differs[output.index] = !info.isSame(as: model.infos[output.index])
         }
     }
 
     /// Takes over what the model made of a node whose inputs are the same; false where it made nothing of it.
-    private mutating func reuse(_ model: Segment, _ position: Int, _ node: Node) -> Bool {
+    private mutating func reuse(_ model: Segment, _ position: Int, _ index: Int) -> Bool {
+        let outputs = compiled.graph.nodes[index].outputs
         switch model.outcomes[position] {
         case .waits: return false
         case .constants:
-            for output in node.outputs {
+            for output in outputs {
                 guard let output, let info = model.infos[output.index], let content = info.constant else { continue }
                 infos[output.index] = info
                 constants.append((output.index, content))
             }
         case .step(let step):
-            for (slot, output) in node.outputs.enumerated() {
+            for (slot, output) in outputs.enumerated() {
                 guard let output else { continue }
                 if step.layout.isPlanned[slot] {
                     infos[output.index] = model.infos[output.index]
@@ -132,7 +132,7 @@ struct SegmentBuilder {
             }
         }
         let layout = StepLayout(
-            name: compiled.graph.displayName(node), inputs: node.inputs.map { Int32($0?.index ?? -1) },
+            name: compiled.names[index], inputs: node.inputs.map { Int32($0?.index ?? -1) },
             outputs: node.outputs.map { Int32($0?.index ?? -1) }, inputInfos: inputs, outputInfos: outputs, isPlanned: isStatic,
             runSubgraph: compiled.subgraphRunner(index, infos: infos))
         let step = PreparedStep(node: index, prepared: prepared, layout: layout)
@@ -182,46 +182,45 @@ struct SegmentBuilder {
         var aliases: [(value: Int, source: Int)] = []
         var isElided = [Bool](repeating: false, count: end)
         for (position, step) in scheduled.enumerated() {
-            let node = graph.nodes[step.node]
             let operation = compiled.operators[step.node]
-            for (slot, output) in node.outputs.enumerated() where step.layout.isPlanned[slot] {
-                guard let output else { continue }
+            for (slot, output) in step.layout.outputs.enumerated() where output >= 0 && step.layout.isPlanned[slot] {
+                let output = Int(output)
                 let info = step.layout.outputInfos[slot]
                 guard let type = info.type.elementType, let shape = try info.concreteShape() else { continue }
                 guard let bytes = type.byteCount(shape.count) else {
-                    throw ApusError(.memoryLimit, "\(info.type) has more bytes than memory can hold", node: graph.displayName(node))
+                    throw ApusError(.memoryLimit, "\(info.type) has more bytes than memory can hold", node: step.layout.name)
                 }
-                let wanted = outputPositions[output.index]
-                if slot == 0, let viewed = operation.viewedInput, node.outputs.count == 1,
-                    let source = node.inputs.indices.contains(viewed) ? node.inputs[viewed] : nil
+                let wanted = outputPositions[output]
+                if slot == 0, let viewed = operation.viewedInput, step.layout.outputs.count == 1,
+                    let source = step.layout.inputs.indices.contains(viewed) ? Int(step.layout.inputs[viewed]) : nil, source >= 0
                 {
-                    let buffer = bufferOf[source.index]
+                    let buffer = bufferOf[source]
                     if buffer >= 0 {
                         if wanted == nil || (buffers[buffer].output == nil && buffers[buffer].byteCount == bytes) {
                             if let wanted { buffers[buffer].output = wanted }
-                            buffers[buffer].hold(output.index, until: lastUse[output.index])
-                            bufferOf[output.index] = buffer
+                            buffers[buffer].hold(output, until: lastUse[output])
+                            bufferOf[output] = buffer
                             isElided[position] = true
                             continue
                         }
                     } else if wanted == nil {
-                        aliases.append((output.index, source.index))
+                        aliases.append((output, source))
                         isElided[position] = true
                         continue
                     }
                 }
                 if let buffer = overwritten(
-                    operation, node, slot: slot, at: position, bytes: bytes, wanted: wanted, buffers, bufferOf, lastUse)
+                    operation, step, slot: slot, at: position, bytes: bytes, wanted: wanted, buffers, bufferOf, lastUse)
                 {
                     if let wanted { buffers[buffer].output = wanted }
-                    buffers[buffer].hold(output.index, until: lastUse[output.index])
-                    bufferOf[output.index] = buffer
+                    buffers[buffer].hold(output, until: lastUse[output])
+                    bufferOf[output] = buffer
                     continue
                 }
-                bufferOf[output.index] = buffers.count
+                bufferOf[output] = buffers.count
                 buffers.append(
                     Buffer(
-                        byteCount: bytes, first: position, last: max(position, lastUse[output.index]), values: [output.index], output: wanted))
+                        byteCount: bytes, first: position, last: max(position, lastUse[output]), values: [output], output: wanted))
             }
         }
         // What an alias reads must live as long as the alias is read.
@@ -233,17 +232,19 @@ struct SegmentBuilder {
 
     /// The buffer of an input that output `slot` may overwrite.
     private func overwritten(
-        _ operation: any Operator, _ node: Node, slot: Int, at position: Int, bytes: Int, wanted: Int?, _ buffers: [Buffer],
+        _ operation: any Operator, _ step: PreparedStep, slot: Int, at position: Int, bytes: Int, wanted: Int?, _ buffers: [Buffer],
         _ bufferOf: [Int], _ lastUse: [Int]
     ) -> Int? {
-        for pair in operation.overwrites where pair.output == slot && node.inputs.indices.contains(pair.input) {
-            guard let input = node.inputs[pair.input] else { continue }
-            let buffer = bufferOf[input.index]
+        let layout = step.layout
+        for pair in operation.overwrites where pair.output == slot && layout.inputs.indices.contains(pair.input) {
+            let input = Int(layout.inputs[pair.input])
+            guard input >= 0 else { continue }
+            let buffer = bufferOf[input]
             guard buffer >= 0, buffers[buffer].byteCount == bytes, buffers[buffer].output == nil,
                 buffers[buffer].last <= position,
                 // Read through two inputs, an element might be overwritten before it is read again.
-                node.dependencies.filter({ bufferOf[$0.index] == buffer }).count == 1,
-                !node.outputs.contains(where: { $0.map { bufferOf[$0.index] == buffer } ?? false })
+                compiled.dependencies[step.node].count(where: { bufferOf[$0.index] == buffer }) == 1,
+                !layout.outputs.contains(where: { $0 >= 0 && bufferOf[Int($0)] == buffer })
             else { continue }
             return buffer
         }
