@@ -36,6 +36,7 @@ package final class PackCache: Sendable {
             if let storage = entries.forms[key] { return storage }
             let storage = try make(tensor, budget)
             entries.forms[key] = storage
+            storage.preferHugePages()
             tensor.storage.dropPages()
             return storage
         }

@@ -135,6 +135,7 @@ private func threadCount() throws -> Int {
         let storage = try Storage.allocate(byteCount: byteCount, budget: budget)
         #expect(budget.used == byteCount)
         memset(storage.base, 7, byteCount)
+        storage.preferHugePages()
         #expect(storage.base.load(fromByteOffset: byteCount - 1, as: UInt8.self) == 7)
     }
 
