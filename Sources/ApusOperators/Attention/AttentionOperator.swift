@@ -129,7 +129,8 @@ struct AttentionOperator: Operator {
         }
         let keys = past + key.sequence
         if context.has(3), let mask = try context.shape(3).concrete(), let target = try PartialShape([query.batch, query.heads, query.sequence, keys]).concrete() {
-            var padded = mask.dimensions
+            // The optimiser may find a scalar added to the scores.
+            var padded = isFused && mask.rank == 0 ? [1] : mask.dimensions
             guard let last = padded.last, last <= target[3], mask.rank <= 4 else {
                 throw ApusError(.shapeMismatch, "attn_mask of shape \(mask) does not fit scores of shape \(target)")
             }
@@ -197,7 +198,7 @@ struct AttentionOperator: Operator {
         let maskType = context.has(3) ? try context.type(3) : .float32
         var maskStrides = [0, 0, 0, 0], maskKeys = 0
         if let maskShape {
-            maskKeys = maskShape[maskShape.rank - 1]
+            maskKeys = maskShape.dimensions.last ?? 1
             for (axis, stride) in maskShape.strides.enumerated() where maskShape[axis] != 1 {
                 maskStrides[axis + 4 - maskShape.rank] = stride
             }

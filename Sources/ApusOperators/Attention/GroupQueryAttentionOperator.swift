@@ -146,6 +146,8 @@ struct GroupQueryAttentionOperator: Operator {
         guard let plan = try plan({ context.has($0) ? try context.shape($0) : nil }, total: total) else {
             throw ApusError(.internal, "attention is prepared without shapes")
         }
+        // Heads without elements: nothing to compute, however many there are.
+        if plan.size == 0, scoresStage == 0 { return PreparedKernel("nothing") { _ in } }
         let rotary = rotates ? try context.shape(7) : nil
         let bias = context.has(10) ? try context.shape(10) : nil
         let queryBytes = try checkedProduct([plan.batch, plan.sequence, heads, plan.size, 4]).roundedUp(to: Storage.alignment)

@@ -253,6 +253,7 @@ struct NormalizerOperator: Operator {
         let input = try FloatRows(context), norm = norm
         return PreparedKernel("normalize", workspace: input.workspaceByteCount) { io in
             let source = input.read(io), target = io.output(0, as: Float.self)
+            if input.features == 0 { return }
             for row in 0..<input.rows {
                 let x = source + row * input.features, y = target + row * input.features
                 let divisor = Self.divisor(norm, x, input.features)

@@ -19,8 +19,10 @@ struct InverseOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let shape = try context.shape(0), size = shape[shape.rank - 1]
+        // No matrices, or some without elements: sizes need not fit together then.
+        if shape.count == 0 { return PreparedKernel("nothing") { _ in } }
         return try context.type(0).visit(
-            Visitor(size: size, count: size == 0 ? 0 : shape.count / (size * size), bytes: try checkedProduct([2, size, size, 8])))
+            Visitor(size: size, count: shape.count / (size * size), bytes: try checkedProduct([2, size, size, 8])))
     }
 
     private struct Visitor: ElementVisitor {

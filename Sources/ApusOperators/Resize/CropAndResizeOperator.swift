@@ -62,6 +62,7 @@ struct CropAndResizeOperator: Operator {
                 for region in 0..<visitor.output[0] where batches[region] < 0 || batches[region] >= visitor.input[0] {
                     throw ApusError(.invalidValue, "batch index \(batches[region]) is outside of \(visitor.input[0]) images")
                 }
+                if visitor.output.count == 0 { return }
                 let x = io.input(0, as: T.self), rois = io.input(1, as: T.self), y = io.output(0, as: T.self)
                 let image = visitor.input.count(1...), made = visitor.output.count(1...)
                 io.pool.inChunks(visitor.output[0], of: 1) { range in

@@ -77,6 +77,14 @@ import Testing
         #expect(try evaluate("LinearRegressor", ["coefficients": .floats([1, 2])], [none]).shape?.dimensions == [0, 1])
         #expect(try evaluate("Scaler", [:], [none]).shape?.dimensions == [0, 2])
         #expect(try evaluate("Normalizer", [:], [try valueOf(.float32, [2, 0], [Float]())]).shape?.dimensions == [2, 0])
+        // However many rows there are without elements, it takes no time.
+        let wide = Value.tensor(
+            try Tensor(type: .float32, shape: try Shape([1 << 60, 0]), storage: try Tensor(.float32, [0], [Float]()).storage))
+        #expect(try evaluate("Normalizer", [:], [wide]).shape?.dimensions == [1 << 60, 0])
+        let matrices = Value.tensor(
+            try Tensor(type: .float32, shape: try Shape([0, 1 << 40, 1 << 40]), storage: try Tensor(.float32, [0], [Float]()).storage))
+        let inverse = try Evaluator().evaluate("Inverse", domain: "com.microsoft", opset: 1, [:], [matrices])
+        #expect(inverse[0]?.shape?.count == 0)
         let picked = try evaluate("ArrayFeatureExtractor", [:], [none, try intTensor([1, 1, 0])])
         #expect(picked.shape?.dimensions == [0, 3])
     }
