@@ -131,12 +131,12 @@ final class ExecutionContext: @unchecked Sendable {
         }
     }
 
-    private static func check(_ given: Tensor, _ type: ElementType, _ shape: Shape, _ name: String) throws {
+    private static func check(_ given: Tensor, _ type: ElementType, _ shape: Shape, _ name: @autoclosure () -> String) throws {
         guard given.type == type else {
-            throw ApusError(.typeMismatch, "output \"\(name)\" is \(type.name), the given tensor \(given.type.name)")
+            throw ApusError(.typeMismatch, "output \"\(name())\" is \(type.name), the given tensor \(given.type.name)")
         }
         guard given.shape == shape else {
-            throw ApusError(.shapeMismatch, "output \"\(name)\" has shape \(shape), the given tensor \(given.shape)")
+            throw ApusError(.shapeMismatch, "output \"\(name())\" has shape \(shape), the given tensor \(given.shape)")
         }
     }
 
