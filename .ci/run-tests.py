@@ -196,6 +196,7 @@ def python(arguments):
         PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1", APUS_LIBRARY=str(pathlib.Path(arguments.library).resolve()),
         APUS_CLI=str(pathlib.Path(arguments.cli).resolve()))
     status = run([arguments.python, "-m", "pytest", "-q", "-rs", "--tb=short", "-p", "no:cacheprovider",
+                  "--import-mode=importlib",
                   f"--junitxml={result}", *folders], 1800, **environment)
     tally += junit(result, status)
     status = run([arguments.python, "Examples/python/classify.py"], 120, **environment)
