@@ -164,7 +164,9 @@ import Testing
     @Test func constantsArePackedOnce() throws {
         let e = Evaluator()
         let cache = PackCache(budget: .shared)
-        let b = ValueInfo(constant: try randomTensor([30, 40]))
+        let weights = try randomTensor([30, 40])
+        cache.keepForms(of: try weights.asTensor())
+        let b = ValueInfo(constant: weights)
         let graph = threeValues()
         let operation = try Registry.make(
             Node("MatMul", opset: 13, inputs: [ValueID(0), ValueID(1)], outputs: [ValueID(2)]), in: graph)
