@@ -11,7 +11,7 @@ CLI       := $(RELEASE)/apus-cli
 EXPORTS   := build/apus.exports
 # The library needs no Swift run time on its target and exports what apus.h declares. The same compiler flags for both
 # products let them share every module.
-FLAGS     := -c release -Xcc -fvisibility=hidden -Xswiftc -static-stdlib -Xswiftc -use-ld=lld $(if $(JOBS),--jobs $(JOBS))
+FLAGS     := -c release -Xcc -fvisibility=hidden -Xcc -fno-asynchronous-unwind-tables -Xswiftc -static-stdlib -Xswiftc -use-ld=lld $(if $(JOBS),--jobs $(JOBS))
 # Packed relocations and equal functions laid together make the library smaller by a fifteenth; the former need glibc 2.36.
 LINK      := -Xlinker --version-script=$(CURDIR)/$(EXPORTS) -Xlinker --icf=all -Xlinker -z -Xlinker pack-relative-relocs
 

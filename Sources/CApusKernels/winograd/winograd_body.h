@@ -4,6 +4,7 @@
 // row i of Bᵀ holds the coefficients of the product of (x - point) over the other finite points, Aᵀ the powers of the points.
 
 #define WINOGRAD_UNROLL _Pragma("clang loop unroll(full)")
+#define WINOGRAD_LOOP _Pragma("clang loop unroll(disable)")
 #define WINOGRAD_ROOT_HALF 0x1.6a09e6p-1f
 #define WINOGRAD_ROOT_TWO 0x1.6a09e6p0f
 
@@ -50,6 +51,36 @@ APUS_INLINE void winograd_out_2(const vf *m, const int step, vf *r) {
   r[1] = v_add(v_sub(m1, m2), m3);
 }
 
+/// Bias, residual and activation of a square's outputs. Loops, not unrolled: the transforms around them are long enough.
+APUS_INLINE void winograd_finish(vf *out, const int outputs, const size_t c, const size_t count, float *const *pixels,
+                                 const float *const *residuals, const apus_epilogue *epilogue) {
+  if (epilogue->bias) {
+    const vf bias = v_load_upto(epilogue->bias + c, count);
+    WINOGRAD_LOOP for (int i = 0; i < outputs; i++) out[i] = v_add(out[i], bias);
+  }
+  if (residuals) {
+    WINOGRAD_LOOP for (int i = 0; i < outputs; i++)
+        if (residuals[i]) out[i] = v_add(out[i], v_load_upto(residuals[i] + c, count));
+  }
+  const vf alpha = v_set1(epilogue->alpha), beta = v_set1(epilogue->beta);
+  switch (epilogue->activation) {
+#define WINOGRAD_ACTIVATE(which)                                                                                       \
+  case which:                                                                                                          \
+    WINOGRAD_LOOP for (int i = 0; i < outputs; i++) out[i] = v_activate(out[i], which, alpha, beta);                   \
+    break;
+    WINOGRAD_ACTIVATE(APUS_ACTIVATION_RELU)
+    WINOGRAD_ACTIVATE(APUS_ACTIVATION_CLAMP)
+    WINOGRAD_ACTIVATE(APUS_ACTIVATION_LEAKY_RELU)
+    WINOGRAD_ACTIVATE(APUS_ACTIVATION_HARD_SIGMOID)
+    WINOGRAD_ACTIVATE(APUS_ACTIVATION_HARD_SWISH)
+#undef WINOGRAD_ACTIVATE
+  case APUS_ACTIVATION_NONE:
+  case APUS_ACTIVATION_FUNCTION: break;
+  }
+  WINOGRAD_LOOP for (int i = 0; i < outputs; i++)
+      if (pixels[i]) v_store_upto(pixels[i] + c, count, out[i]);
+}
+
 #define WINOGRAD_DEFINE(TILE)                                                                                          \
   APUS_INLINE void winograd_input_lanes_##TILE(const float *const *pixels, const size_t c, const size_t count, float *v, \
                                                const size_t position_stride) {                                        \
@@ -75,10 +106,9 @@ APUS_INLINE void winograd_out_2(const vf *m, const int step, vf *r) {
   }                                                                                                                    \
   APUS_INLINE void winograd_output_lanes_##TILE(const float *m, const size_t position_stride, const size_t c,          \
                                                 const size_t count, float *const *pixels,                              \
-                                                const float *const *residuals, const apus_epilogue *epilogue,          \
-                                                const apus_activation activation) {                                    \
+                                                const float *const *residuals, const apus_epilogue *epilogue) {        \
     enum { side = TILE + 2 };                                                                                          \
-    vf half[TILE * side];                                                                                              \
+    vf half[TILE * side], out[TILE * TILE];                                                                            \
     WINOGRAD_UNROLL for (int x = 0; x < side; x++) {                                                                   \
       vf column[side], r[TILE];                                                                                        \
       WINOGRAD_UNROLL for (int y = 0; y < side; y++)                                                                   \
@@ -86,46 +116,16 @@ APUS_INLINE void winograd_out_2(const vf *m, const int step, vf *r) {
       winograd_out_##TILE(column, 1, r);                                                                               \
       WINOGRAD_UNROLL for (int y = 0; y < TILE; y++) half[y * side + x] = r[y];                                        \
     }                                                                                                                  \
-    const vf bias = epilogue->bias ? v_load_upto(epilogue->bias + c, count) : v_set1(0);                               \
-    const vf alpha = v_set1(epilogue->alpha), beta = v_set1(epilogue->beta);                                           \
-    WINOGRAD_UNROLL for (int y = 0; y < TILE; y++) {                                                                   \
-      vf r[TILE];                                                                                                      \
-      winograd_out_##TILE(half + y * side, 1, r);                                                                      \
-      WINOGRAD_UNROLL for (int x = 0; x < TILE; x++) {                                                                 \
-        float *const to = pixels[y * TILE + x];                                                                        \
-        if (!to) continue;                                                                                             \
-        vf sum = v_add(r[x], bias);                                                                                    \
-        if (residuals) sum = v_add(sum, v_load_upto(residuals[y * TILE + x] + c, count));                              \
-        v_store_upto(to + c, count, v_activate(sum, activation, alpha, beta));                                         \
-      }                                                                                                                \
-    }                                                                                                                  \
-  }                                                                                                                    \
-  APUS_INLINE void winograd_output_all_##TILE(const float *m, size_t position_stride, size_t channels,                 \
-                                              float *const *pixels, const float *const *residuals,                     \
-                                              const apus_epilogue *epilogue, const apus_activation activation) {       \
-    size_t c = 0;                                                                                                      \
-    for (; c + VW <= channels; c += VW)                                                                                \
-      winograd_output_lanes_##TILE(m, position_stride, c, VW, pixels, residuals, epilogue, activation);                \
-    if (c < channels)                                                                                                  \
-      winograd_output_lanes_##TILE(m, position_stride, c, channels - c, pixels, residuals, epilogue, activation);      \
+    WINOGRAD_UNROLL for (int y = 0; y < TILE; y++) winograd_out_##TILE(half + y * side, 1, out + y * TILE);            \
+    winograd_finish(out, TILE * TILE, c, count, pixels, residuals, epilogue);                                          \
   }                                                                                                                    \
   static void winograd_output_##TILE(const float *m, size_t position_stride, size_t channels, float *const *pixels,    \
                                      const float *const *residuals, const apus_epilogue *epilogue) {                   \
-    switch (epilogue->activation) {                                                                                    \
-      WINOGRAD_ACTIVATE(TILE, APUS_ACTIVATION_RELU)                                                                    \
-      WINOGRAD_ACTIVATE(TILE, APUS_ACTIVATION_CLAMP)                                                                   \
-      WINOGRAD_ACTIVATE(TILE, APUS_ACTIVATION_LEAKY_RELU)                                                              \
-      WINOGRAD_ACTIVATE(TILE, APUS_ACTIVATION_HARD_SIGMOID)                                                            \
-      WINOGRAD_ACTIVATE(TILE, APUS_ACTIVATION_HARD_SWISH)                                                              \
-    case APUS_ACTIVATION_FUNCTION:                                                                                     \
-      WINOGRAD_ACTIVATE(TILE, APUS_ACTIVATION_NONE)                                                                    \
-    }                                                                                                                  \
+    size_t c = 0;                                                                                                      \
+    for (; c + VW <= channels; c += VW)                                                                                \
+      winograd_output_lanes_##TILE(m, position_stride, c, VW, pixels, residuals, epilogue);                            \
+    if (c < channels) winograd_output_lanes_##TILE(m, position_stride, c, channels - c, pixels, residuals, epilogue);  \
   }
-
-#define WINOGRAD_ACTIVATE(TILE, which)                                                                                 \
-  case which:                                                                                                          \
-    winograd_output_all_##TILE(m, position_stride, channels, pixels, residuals, epilogue, which);                      \
-    break;
 
 WINOGRAD_DEFINE(2)
 WINOGRAD_DEFINE(4)

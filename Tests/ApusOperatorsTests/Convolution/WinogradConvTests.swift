@@ -40,7 +40,8 @@ import Testing
         for evaluator in evaluators + [threaded] {
             let y = try evaluator.evaluate(
                 "Conv", domain: "apus", opset: 1, attributes, [try channelsLast(x), w, bias, try channelsLast(residual), scale])[0]
-            try expectClose(y, [c.x[0]] + output + [c.outputs], try last.floats())
+            // Sums of up to 300 products, with twice the direct sum's rounding error.
+            try expectClose(y, [c.x[0]] + output + [c.outputs], try last.floats(), tolerance: 5e-5)
         }
     }
 
