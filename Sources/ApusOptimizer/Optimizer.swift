@@ -64,7 +64,7 @@ package struct Optimizer {
         for (least, pass) in Optimizer.pipeline where least <= level && !disabled.contains(pass.name) {
             let infos = try known ?? GraphInference(graph, evaluator: evaluator).run(captures: captures)
             let editor = GraphEditor(graph)
-            let context = PassContext(evaluator: evaluator, log: traces ? log : nil, infos: infos, opset: 0)
+            let context = PassContext(evaluator: evaluator, log: traces ? log : nil, infos: infos)
             try pass.run(editor, context)
             editor.removeDeadCode()
             try editor.commit()
@@ -76,17 +76,12 @@ package struct Optimizer {
         for node in graph.nodes {
             for subgraph in node.subgraphs {
                 do {
-                    try run(subgraph, captures: subgraph.captures.map { bodyInfo(infos[$0.outer.index]) })
+                    try run(subgraph, captures: subgraph.captures.map { infos[$0.outer.index] })
                 } catch let error as ApusError where [.shapeMismatch, .invalidValue, .memoryLimit].contains(error.code) {
                     // A branch that cannot work for these shapes may never be taken: it stays as it is.
                     log?("\(graph.displayName(node)): a subgraph stays as it is: \(error.message)")
                 }
             }
         }
-    }
-
-    /// What may be said of a captured value inside of a body: constants stay outside, they are not copied into it.
-    private func bodyInfo(_ info: ValueInfo?) -> ValueInfo? {
-        info
     }
 }

@@ -15,8 +15,6 @@ package struct PassContext {
     package let log: ((String) -> Void)?
     /// What is known of each value by index, from before the pass; values added since have no entry.
     package let infos: [ValueInfo?]
-    /// Whether a run may give the graph inputs of other shapes than the declared ones.
-    package let opset: Int
 
     package func info(_ value: ValueID?) -> ValueInfo? {
         guard let value, infos.indices.contains(value.index) else { return nil }
