@@ -23,27 +23,49 @@ package struct WinogradConvolution: @unchecked Sendable {
     /// Bytes of the transformed weights.
     let packedByteCount: Int
 
-    /// The tile, at most `greatest`, with which the transforms pay; nil: the direct sum is faster or the only way.
-    static func tile(greatest: Int, geometry: WindowGeometry, group: Int, images: Int, inChannels k: Int, outChannels n: Int) -> Int? {
-        guard geometry.kernel == [3, 3], geometry.strides == [1, 1], geometry.dilations == [1, 1], group == 1, k >= 16, n >= 16
-        else { return nil }
-        let (height, width) = (geometry.output[0], geometry.output[1])
-        let direct = Double(images) * Double(height) * Double(width) * 9 * Double(k) * Double(n)
-        func cost(_ tile: Int) -> Double {
-            let squares = Double(images) * Double((height + tile - 1) / tile) * Double((width + tile - 1) / tile)
-            return Self.cost(squares: squares, tile: tile, inChannels: k, outChannels: n)
+    /// What decides whether the transforms pay: the output's size and the channels. Sizes are numbers of any magnitude, for a
+    /// shape without elements may have dimensions that no sum of them fits.
+    package struct Size {
+        private let images: Double
+        private let height: Double
+        private let width: Double
+        private let k: Double
+        private let n: Double
+
+        /// nil where there are too few channels for any tile.
+        package init?(images: Int, height: Int, width: Int, inChannels: Int, outChannels: Int) {
+            guard inChannels >= 16, outChannels >= 16 else { return nil }
+            self.images = Double(images)
+            self.height = Double(height)
+            self.width = Double(width)
+            k = Double(inChannels)
+            n = Double(outChannels)
         }
-        let two = cost(2), four = cost(4)
-        // The larger tile has more than twice the weights: it must be well ahead.
-        if greatest >= 4, four < 0.85 * two, four < 0.85 * direct { return 4 }
-        return greatest >= 2 && two < 0.85 * direct ? 2 : nil
+
+        /// In multiply-accumulates that take as long. The transforms' share was measured on Zen 4 (19 for each value of the
+        /// input, 13 of the output), as was that of reading the weights.
+        fileprivate func cost(_ tile: Int) -> Double {
+            let side = Double(tile), positions = (side + 2) * (side + 2)
+            let squares = images * (height / side).rounded(.up) * (width / side).rounded(.up)
+            return squares * positions * (k * n + 19 * k + 13 * n) + positions * k * n * 4
+        }
+
+        /// The multiply-accumulates that `tile` saves of those of the direct sum; nil where it does not pay.
+        package func saving(_ tile: Int) -> Double? {
+            let direct = images * height * width * 9 * k * n, cost = cost(tile)
+            return cost < 0.85 * direct ? direct - cost : nil
+        }
     }
 
-    /// In multiply-accumulates that take as long. The transforms' share was measured on Zen 4 (19 for each value of the input, 13
-    /// of the output), as was that of reading the weights.
-    package static func cost(squares: Double, tile: Int, inChannels k: Int, outChannels n: Int) -> Double {
-        let positions = Double((tile + 2) * (tile + 2)), k = Double(k), n = Double(n)
-        return squares * positions * (k * n + 19 * k + 13 * n) + positions * k * n * 4
+    /// The tile, at most `greatest`, with which the transforms pay; nil: the direct sum is faster or the only way.
+    static func tile(greatest: Int, geometry: WindowGeometry, group: Int, images: Int, inChannels: Int, outChannels: Int) -> Int? {
+        guard geometry.kernel == [3, 3], geometry.strides == [1, 1], geometry.dilations == [1, 1], group == 1,
+            let size = Size(
+                images: images, height: geometry.output[0], width: geometry.output[1], inChannels: inChannels, outChannels: outChannels)
+        else { return nil }
+        // The larger tile has more than twice the weights: it must be well ahead.
+        if greatest >= 4, size.cost(4) < 0.85 * size.cost(2), size.saving(4) != nil { return 4 }
+        return greatest >= 2 && size.saving(2) != nil ? 2 : nil
     }
 
     /// `geometry` must be one that `tile(…)` accepts.

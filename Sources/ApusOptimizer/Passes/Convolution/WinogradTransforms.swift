@@ -50,19 +50,18 @@ struct WinogradTransforms: Pass {
             let output = context.dimensions(node.outputs.first ?? nil), output.count == 4
         else { return [] }
         let n = weights.shape[0], k = weights.shape[1]
-        guard k >= 16, n >= 16 else { return [] }
         // Sizes that change from run to run: what convolutions of so many channels commonly see.
         let common = k < 128 ? 56 : k < 256 ? 28 : 14
-        let axis = node.attribute("channels_first") == nil ? 1 : 2
-        let height = output[axis].known ?? common, width = output[axis + 1].known ?? common, images = Double(output[0].known ?? 1)
-        let direct = images * Double(height) * Double(width) * 9 * Double(k) * Double(n)
+        let axis = ConvolutionNode(node).isChannelsFirst ? 2 : 1
+        guard
+            let size = WinogradConvolution.Size(
+                images: output[0].known ?? 1, height: output[axis].known ?? common, width: output[axis + 1].known ?? common,
+                inChannels: k, outChannels: n)
+        else { return [] }
         return [2, 4].compactMap { tile in
-            let high = Double((height + tile - 1) / tile), wide = Double((width + tile - 1) / tile)
-            let squares = images * high * wide
-            let cost = WinogradConvolution.cost(squares: squares, tile: tile, inChannels: k, outChannels: n)
-            guard cost < 0.85 * direct else { return nil }
+            guard let saved = size.saving(tile) else { return nil }
             let extra = weights.byteCount / 9 * ((tile + 2) * (tile + 2) - 9)
-            return Candidate(node: index, tile: tile, bytes: extra, saved: direct - cost)
+            return Candidate(node: index, tile: tile, bytes: extra, saved: saved)
         }
     }
 
