@@ -35,17 +35,33 @@ if [ "${1:-build}" = test ]; then
     if ! command -v pkg-config >/dev/null 2>&1; then missing="$missing pkg-config"; fi
 fi
 
+# Debian packages, by their names. Stops at the first failure whatever the caller makes of the status.
+install_packages() {
+    root=
+    if [ "$(id -u)" -ne 0 ]; then root=sudo; fi
+    echo "installing $*"
+    $root apt-get update -q &&
+        $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
         echo "Please install with your package manager what these Debian packages hold:$missing" >&2
         exit 1
     fi
-    root=
-    if [ "$(id -u)" -ne 0 ]; then root=sudo; fi
-    echo "installing$missing"
-    $root apt-get update -q
     # shellcheck disable=SC2086
-    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+    install_packages $missing
+fi
+
+# The kernels for Arm are tested in an emulator where there is one; without it that suite is skipped.
+if [ "${1:-build}" = test ] && [ "$(uname -m)" = x86_64 ] && command -v apt-get >/dev/null 2>&1; then
+    missing=
+    if ! command -v qemu-aarch64 >/dev/null 2>&1; then missing="$missing qemu-user"; fi
+    if [ ! -e /usr/aarch64-linux-gnu/lib/crt1.o ]; then missing="$missing libc6-dev-arm64-cross"; fi
+    if [ -n "$missing" ]; then
+        # shellcheck disable=SC2086
+        install_packages $missing || echo "the kernels for Arm will not be tested: these could not be installed:$missing" >&2
+    fi
 fi
 
 if [ "${1:-build}" = test ]; then

@@ -10,6 +10,7 @@ Suites, by name:
   swift     every Swift test, kernels included (builds them first), and the Swift example
   header    include/apus.h alone as C11 and C++17; the library's exported symbols against it; what it needs; its size
   programs  the C and C++ programs of Examples and Tests/ABI: built without a warning, run, exit status judged
+  arm       the kernels for 64-bit Arm, cross-compiled and run under qemu-user (skipped where that is not installed)
   python    pytest over bindings/python, Tests/CLI and Tests/Install, and the Python example
 """
 
@@ -183,6 +184,24 @@ def programs(arguments):
     return tally if sources else Tally(failed=1)
 
 
+def arm(arguments):
+    """Tests/Arm/run.py, whose last line holds its counts."""
+    lines = []
+
+    def keep(line):
+        lines.append(line)
+        return True
+
+    status = run([sys.executable, "Tests/Arm/run.py", "--cc", arguments.cc], 1200, keep)
+    counts = re.fullmatch(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*", lines[-1]) if lines else None
+    if counts is None:
+        return Tally(failed=1)
+    tally = Tally(*(int(count or 0) for count in counts.groups()))
+    if (status != 0) != (tally.failed > 0):
+        tally.failed += 1
+    return tally
+
+
 def python(arguments):
     result = OUT / "pytest.xml"
     result.unlink(missing_ok=True)
@@ -204,7 +223,7 @@ def python(arguments):
     return tally
 
 
-SUITES = {"header": header, "programs": programs, "python": python, "swift": swift}
+SUITES = {"header": header, "programs": programs, "arm": arm, "python": python, "swift": swift}
 
 
 def main():

@@ -17,6 +17,11 @@
   _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl\"))), apply_to = function)")
 #define APUS_BEGIN_AVX512VNNI \
   _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni\"))), apply_to = function)")
+// On AArch64; NEON itself is in its baseline and needs no region.
+#define APUS_BEGIN_NEONDOT \
+  _Pragma("clang attribute push(__attribute__((target(\"dotprod\"))), apply_to = function)")
+#define APUS_BEGIN_NEONI8MM \
+  _Pragma("clang attribute push(__attribute__((target(\"dotprod,i8mm\"))), apply_to = function)")
 #define APUS_END _Pragma("clang attribute pop")
 
 // For the small functions a kernel is made of; also inlined in debug builds, where a call per vector would dominate.

@@ -172,6 +172,8 @@ static void f16_to_f32(size_t n, const void *x, float *y) {
   for (; i + 16 <= n; i += 16) _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(in + i))));
 #elif defined(APUS_HALF_F16C)
   for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(in + i))));
+#elif defined(APUS_HALF_NEON)
+  for (; i + 4 <= n; i += 4) vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(in + i))));
 #endif
   for (; i < n; i++) out[i] = decode(F16_FORMAT, in[i]);
 }
@@ -189,6 +191,8 @@ static void f32_to_f16(size_t n, const float *x, void *y, bool saturate) {
   for (; i + 8 <= n; i += 8) {
     _mm_storeu_si128((__m128i *)(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT));
   }
+#elif defined(APUS_HALF_NEON)
+  for (; i + 4 <= n; i += 4) vst1_u16(out + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(in + i))));
 #endif
   for (; i < n; i++) out[i] = half_of(in[i]);
 }

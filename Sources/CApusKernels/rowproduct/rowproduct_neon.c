@@ -1,0 +1,8 @@
+#if defined(__aarch64__)
+#include "../simd/vec_neon.h"
+
+#define APUS_LEVEL neon
+#define APUS_LEVEL_ISA APUS_ISA_NEON
+
+#include "rowproduct_body.h"
+#endif
