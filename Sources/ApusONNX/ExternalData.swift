@@ -179,7 +179,7 @@ private struct ExternalFile {
     }
 
     private func cString(_ component: [UInt8]) -> [CChar] {
-        component.map { CChar(bitPattern: $0) } + [0]
+        component.map { CChar(truncatingIfNeeded: $0) } + [0]
     }
 
     /// Linux's O_PATH, which Swift does not import: names a folder without the right to list it.

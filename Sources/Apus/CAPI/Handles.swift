@@ -40,7 +40,7 @@ final class CString: @unchecked Sendable {
     init(_ bytes: [UInt8]) {
         count = bytes.count
         pointer = .allocate(capacity: bytes.count + 1)
-        for (index, byte) in bytes.enumerated() { pointer[index] = CChar(bitPattern: byte) }
+        for (index, byte) in bytes.enumerated() { pointer[index] = CChar(truncatingIfNeeded: byte) }
         pointer[bytes.count] = 0
     }
 

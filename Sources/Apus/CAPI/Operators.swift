@@ -83,7 +83,7 @@ private final class AttributeView: @unchecked Sendable {
 
 extension CString {
     fileprivate func equals(_ text: String) -> Bool {
-        text.utf8.count == count && zip(text.utf8, 0..<count).allSatisfy { UInt8(bitPattern: pointer[$1]) == $0 }
+        text.utf8.count == count && zip(text.utf8, 0..<count).allSatisfy { UInt8(truncatingIfNeeded: pointer[$1]) == $0 }
     }
 }
 

@@ -39,7 +39,7 @@ struct Picture: Equatable, Sendable {
     }
 
     private static func text(_ message: [CChar]) -> String {
-        String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        String(decoding: message.prefix { $0 != 0 }.map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
     }
 
     /// One channel of brightness, by the weights of ITU-R BT.601.

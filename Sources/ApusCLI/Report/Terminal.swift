@@ -68,7 +68,7 @@ enum Format {
     private static func formatted(_ format: String, _ decimals: Int, _ value: Double) -> String {
         var buffer = [CChar](repeating: 0, count: 400)
         let length = withVaList([Int32(clamping: decimals), value]) { vsnprintf(&buffer, buffer.count, format, $0) }
-        return String(decoding: buffer.prefix(Int(max(0, length))).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return String(decoding: buffer.prefix(Int(max(0, length))).map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
     }
 
     static func bytes(_ count: Int) -> String {

@@ -347,7 +347,7 @@ struct CastMapOperator: Operator {
                 // 39 digits before the point, 6 after it.
                 var buffer = [CChar](repeating: 0, count: 64)
                 let count = withVaList([Double(number)]) { vsnprintf(&buffer, buffer.count, "%f", $0) }
-                return ByteString(buffer.prefix(max(0, Int(count))).map { UInt8(bitPattern: $0) })
+                return ByteString(buffer.prefix(max(0, Int(count))).map { UInt8(truncatingIfNeeded: $0) })
             }
         }
     }

@@ -8,6 +8,6 @@
 #define SGEMM_MR 6
 #define SGEMM_VECTORS 4
 #define SGEMM_PANELS 2
-#define SGEMM_STEPS 4
+#define SGEMM_STEPS 1
 #include "sgemm_body.h"
 #endif
