@@ -48,20 +48,29 @@ import Glibc
 
     /// The kernel's own list of features, where there is one, says the same.
     @Test func agreesWithTheOperatingSystem() throws {
-        #if arch(x86_64) && os(Linux)
+        #if os(Linux)
         guard let file = fopen("/proc/cpuinfo", "r") else { return }
         defer { fclose(file) }
         var flags = Set<Substring>()
         var line = [CChar](repeating: 0, count: 16384)
         while fgets(&line, Int32(line.count), file) != nil {
             let text = line.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
-            if text.hasPrefix("flags") {
+            if text.hasPrefix("flags") || text.hasPrefix("Features") {
                 flags = Set(text.split(whereSeparator: { $0 == " " || $0 == "\t" || $0 == "\n" }))
                 break
             }
         }
         try #require(!flags.isEmpty)
         var expected: UInt32 = 1
+        #if arch(arm64)
+        if flags.contains("asimd") {
+            expected |= 1 << APUS_ISA_NEON.rawValue
+            if flags.contains("asimddp") {
+                expected |= 1 << APUS_ISA_NEONDOT.rawValue
+                if flags.contains("i8mm") { expected |= 1 << APUS_ISA_NEONI8MM.rawValue }
+            }
+        }
+        #else
         if flags.isSuperset(of: ["avx2", "fma", "f16c", "bmi2"]) {
             expected |= 1 << APUS_ISA_AVX2.rawValue
             if flags.contains("avx_vnni") { expected |= 1 << APUS_ISA_AVXVNNI.rawValue }
@@ -70,6 +79,7 @@ import Glibc
                 if flags.contains("avx512_vnni") { expected |= 1 << APUS_ISA_AVX512VNNI.rawValue }
             }
         }
+        #endif
         #expect(apus_cpu_levels() == expected)
         #endif
     }
@@ -113,5 +123,13 @@ import Glibc
 
     @Test(.enabled(if: runs(APUS_ISA_AVX512VNNI), "AVX-512 VNNI kernels are not tested: this CPU cannot run them"))
     func avx512vnniKernelsAreTested() { expectQgemmSelects(APUS_ISA_AVX512VNNI) }
+    #elseif arch(arm64)
+    @Test func neonKernelsAreTested() { expectQgemmSelects(APUS_ISA_NEON) }
+
+    @Test(.enabled(if: runs(APUS_ISA_NEONDOT), "kernels with dot products are not tested: this CPU cannot run them"))
+    func neondotKernelsAreTested() { expectQgemmSelects(APUS_ISA_NEONDOT) }
+
+    @Test(.enabled(if: runs(APUS_ISA_NEONI8MM), "kernels with i8mm are not tested: this CPU cannot run them"))
+    func neoni8mmKernelsAreTested() { expectQgemmSelects(APUS_ISA_NEONI8MM) }
     #endif
 }

@@ -25,7 +25,7 @@ struct PoolingKernel: CustomTestStringConvertible, Sendable {
 
     @Test func everyForcedLevelSelectsItsKernel() {
         let best: [(apus_isa, String)] = [
-            (APUS_ISA_GENERIC, "generic"), (APUS_ISA_AVX2, "avx2"), (APUS_ISA_AVX512, "avx512"),
+            (APUS_ISA_GENERIC, "generic"), (APUS_ISA_AVX2, "avx2"), (APUS_ISA_AVX512, "avx512"), (APUS_ISA_NEON, "neon"),
         ]
         for (level, name) in best where apus_cpu_levels() >> level.rawValue & 1 == 1 {
             #expect(String(cString: apus_pooling_select(apus_cpu_levels_capped(level)).pointee.name) == name)

@@ -32,6 +32,7 @@ struct SgemmKernel: CustomTestStringConvertible, Sendable {
     @Test func everyForcedLevelSelectsItsKernel() {
         let best: [(apus_isa, String)] = [
             (APUS_ISA_GENERIC, "generic_6x8"), (APUS_ISA_AVX2, "avx2_6x16"), (APUS_ISA_AVX512, "avx512_6x64"),
+            (APUS_ISA_NEON, "neon_6x16"),
         ]
         for (level, name) in best where apus_cpu_levels() >> level.rawValue & 1 == 1 {
             let kernel = apus_sgemm_select(apus_cpu_levels_capped(level))!

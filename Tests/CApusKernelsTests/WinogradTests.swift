@@ -41,7 +41,7 @@ struct WinogradGeometry: CustomTestStringConvertible, Sendable {
     @Test func everyForcedLevelSelectsItsKernel() {
         for tile in [2, 4] {
             let best: [(apus_isa, String)] = [
-                (APUS_ISA_GENERIC, "generic"), (APUS_ISA_AVX2, "avx2"), (APUS_ISA_AVX512, "avx512"),
+                (APUS_ISA_GENERIC, "generic"), (APUS_ISA_AVX2, "avx2"), (APUS_ISA_AVX512, "avx512"), (APUS_ISA_NEON, "neon"),
             ]
             for (level, name) in best where apus_cpu_levels() >> level.rawValue & 1 == 1 {
                 #expect(String(cString: apus_winograd_select(apus_cpu_levels_capped(level), tile).pointee.name) == "\(name)_\(tile)")
