@@ -29,7 +29,8 @@ let package = Package(
         .target(name: "ApusOperators", dependencies: ["ApusGraph", "CApusKernels"]),
         .target(name: "ApusOptimizer", dependencies: ["ApusOperators"]),
         .target(name: "ApusRuntime", dependencies: ["ApusOperators"]),
-        .target(name: "Apus", dependencies: ["CApus", "ApusONNX", "ApusOptimizer", "ApusRuntime"]),
+        .target(name: "ApusQuantizer", dependencies: ["ApusOptimizer", "ApusRuntime"]),
+        .target(name: "Apus", dependencies: ["CApus", "ApusONNX", "ApusOptimizer", "ApusQuantizer", "ApusRuntime"]),
         // libpng, TurboJPEG and zlib behind plain functions; for the command line only.
         .target(
             name: "CImageCodecs",
@@ -48,6 +49,7 @@ let package = Package(
         .testTarget(name: "ApusOperatorsTests", dependencies: ["ApusOperators", "ApusRuntime", "TestSupport"]),
         .testTarget(name: "ApusOptimizerTests", dependencies: ["ApusOptimizer", "ApusRuntime", "TestSupport"]),
         .testTarget(name: "ApusRuntimeTests", dependencies: ["ApusRuntime", "ApusOptimizer", "TestSupport"]),
+        .testTarget(name: "ApusQuantizerTests", dependencies: ["ApusQuantizer", "TestSupport"]),
         .testTarget(name: "ApusTests", dependencies: ["Apus", "TestSupport"]),
         .testTarget(name: "ApusCLITests", dependencies: ["ApusCLI", "TestSupport"]),
     ],

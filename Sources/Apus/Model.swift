@@ -10,6 +10,10 @@ public final class Model: Sendable {
 
     package let imported: ApusGraph.Model
 
+    package init(imported: ApusGraph.Model) {
+        self.imported = imported
+    }
+
     /// Reads a file, which is mapped and must not change while the model or a session of it lives. Data outside of the
     /// file come from `externalData`, or from files in the model's directory.
     public init(path: String, externalData: ExternalData? = nil) throws {
@@ -27,7 +31,7 @@ public final class Model: Sendable {
         imported = try Model.loader(externalData).load(borrowing: bytes, owner: owner)
     }
 
-    /// Writes the model as it was read to a new file: names, metadata and functions are kept.
+    /// Writes the model, as it was read or made, to a new file: names, metadata and functions are kept.
     public func save(to path: String) throws {
         try ModelWriter.write(imported, to: path)
     }

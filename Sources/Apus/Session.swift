@@ -55,6 +55,18 @@ public final class Session: Sendable {
     /// `inputs` are given by name; those with a default may be left out. Returns the outputs in the model's order, in memory
     /// of their own.
     public func run(_ inputs: [String: Value], control: RunControl? = nil) throws -> [Value] {
+        let ordered = try positioned(inputs)
+        var results = [Value?](repeating: nil, count: outputs.count)
+        try ordered.withUnsafeBufferPointer { ordered in
+            try results.withUnsafeMutableBufferPointer { results in
+                try run(ordered, outputs: nil, control: control ?? RunControl(), results: results)
+            }
+        }
+        return results.compactMap { $0 }
+    }
+
+    /// The named values at their inputs' positions; nil where none is given.
+    private func positioned(_ inputs: [String: Value]) throws -> [Value?] {
         var ordered = [Value?](repeating: nil, count: self.inputs.count)
         for (name, value) in inputs {
             guard let position = self.inputs.firstIndex(where: { $0.name.equals(name) }) else {
@@ -64,14 +76,23 @@ public final class Session: Sendable {
             }
             ordered[position] = value
         }
-        var results = [Value?](repeating: nil, count: outputs.count)
-        try ordered.withUnsafeBufferPointer { ordered in
-            try results.withUnsafeMutableBufferPointer { results in
-                try run(ordered, outputs: nil, control: control ?? RunControl(), results: results)
-            }
-        }
-        return results.compactMap { $0 }
+        return ordered
     }
+
+    /// A value for each input, defaults included, that a run would take.
+    package func arguments(_ inputs: [Value?]) throws -> [Value] {
+        guard inputs.count == self.inputs.count else {
+            throw ApusError(.invalidArgument, "\(self.inputs.count) inputs expected, \(inputs.count) given")
+        }
+        return try zip(inputs, self.inputs).enumerated().map { position, pair in
+            guard let value = pair.0 ?? defaults[position] else { throw ApusError(.invalidArgument, "input \"\(pair.1.name)\" is missing") }
+            try check(value, pair.1)
+            return value
+        }
+    }
+
+    /// The same by name.
+    package func arguments(_ inputs: [String: Value]) throws -> [Value] { try arguments(try positioned(inputs)) }
 
     /// The same by position: `inputs` has an entry for each input of the model, nil to use its default; `outputs`, where
     /// given, one for each output, nil for new memory. Makes no allocation of its own when shapes repeat, inputs have no

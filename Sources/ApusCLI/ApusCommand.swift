@@ -7,7 +7,7 @@ import Glibc
 struct ApusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "apus",
-        abstract: "Runs, measures and examines ONNX models.",
+        abstract: "Runs, measures, examines and quantises ONNX models.",
         discussion: """
             EXIT STATUS
               0    success
@@ -21,7 +21,9 @@ struct ApusCommand: ParsableCommand {
             avx512vnni; neon, neondot, neoni8mm) caps the instructions used, as --cpu does.
             """,
         version: String(cString: apus_version()),
-        subcommands: [RunCommand.self, InspectCommand.self, BenchCommand.self, CompareCommand.self, KernelsCommand.self, OperatorsCommand.self])
+        subcommands: [
+            RunCommand.self, InspectCommand.self, BenchCommand.self, CompareCommand.self, QuantizeCommand.self, KernelsCommand.self, OperatorsCommand.self,
+        ])
 
     /// Parses, runs and ends the process with the documented status.
     static func main() {

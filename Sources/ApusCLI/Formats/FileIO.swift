@@ -82,6 +82,20 @@ enum FileIO {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
+    /// The names of what lies in a directory, hidden files apart, in order.
+    static func list(_ path: String) throws -> [String] {
+        guard let directory = opendir(path) else { throw CLIError.file("\(path): \(reason)") }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: entry.pointee.d_name)) { String(cString: $0) }
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        return names.sorted()
+    }
+
     /// The part after the last dot of the last path component, in lower case; empty without one.
     static func fileExtension(_ path: String) -> String {
         let name = path.split(separator: "/", omittingEmptySubsequences: true).last ?? ""

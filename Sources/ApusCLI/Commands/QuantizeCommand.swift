@@ -1,0 +1,116 @@
+import Apus
+import ApusCore
+import ArgumentParser
+
+struct QuantizeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "quantize",
+        abstract: "Write a model that computes with 8 bits, or keeps its weights in 4 or 8.",
+        discussion: """
+            --static (the default) puts weights and activations into 8 bits; the ranges of activations are measured on the data of \
+            --calibrate. --dynamic needs no data: activations are quantised as they come. --weights leaves activations in float. \
+            The result is standard ONNX.
+
+            DATA is an .npz file with an array for each input, many samples along the first axis, or a directory of such files, \
+            of .npy files or of pictures. The same data judge the result: by an array of right classes where there is one \
+            (--labels; "label" and "labels" are taken for one), else by how far the outputs are off.
+
+            EXAMPLES
+              apus quantize model.onnx -o model_int8.onnx --calibrate data.npz
+              apus quantize model.onnx -o model_int8.onnx --calibrate pictures/ --mean 0.5 --std 0.5 --max-drop 0.01
+              apus quantize model.onnx -o model_int8.onnx --calibrate data.npz --exclude Gemm --exclude '/head/*'
+            """)
+
+    enum Activations: String, ExpressibleByArgument, CaseIterable { case u8, s8 }
+    enum Calibration: String, ExpressibleByArgument, CaseIterable {
+        case minMax = "min-max"
+        case percentile, entropy
+    }
+    enum Equalization: String, ExpressibleByArgument, CaseIterable { case auto, on, off }
+
+    @Argument(help: "The model, an .onnx file.", completion: .file(extensions: ["onnx"]))
+    var model: String
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Where to write the quantised model.", valueName: "FILE"))
+    var output: String
+
+    @Flag(name: .customLong("static"), help: "8-bit weights and activations, by measured ranges.")
+    var isStatic = false
+
+    @Option(help: ArgumentHelp("The data to measure activations on.", valueName: "DATA"))
+    var calibrate: String?
+
+    @Option(help: ArgumentHelp("The array of .npz files that holds the right classes.", valueName: "NAME"))
+    var labels: String?
+
+    @Option(help: ArgumentHelp("Samples of one run, where the model leaves that open.", valueName: "N"))
+    var batch: Int = 32
+
+    @Option(help: "The range of an activation: min-max, percentile (what holds --percentile of the elements), entropy.")
+    var calibration: Calibration = .minMax
+
+    @Option(help: ArgumentHelp("For --calibration percentile.", valueName: "P"))
+    var percentile: Double = 99.99
+
+    @Option(help: "The type of 8-bit activations: u8, s8.")
+    var activations: Activations = .u8
+
+    @Flag(help: "One scale for all of a layer's weights rather than one for each output channel.")
+    var perTensor = false
+
+    @Option(help: ArgumentHelp(
+        "Leave in float an operator (Conv), or nodes by their names or those of their first outputs; * stands for anything. May be repeated.",
+        valueName: "NAME"))
+    var exclude: [String] = []
+
+    @Option(help: ArgumentHelp("Quantise only these. May be repeated.", valueName: "NAME"))
+    var include: [String] = []
+
+    @Flag(help: "Print what came of it as JSON.")
+    var json = false
+
+    @OptionGroup(title: "Pictures") var image: ImageOptions
+    @OptionGroup(title: "Running") var runtime: RuntimeOptions
+
+    func validate() throws {
+        if batch < 1 { throw ValidationError("--batch must be at least 1") }
+        if isStatic && calibrate == nil { throw ValidationError("--static needs data to measure activations on: --calibrate DATA") }
+        if labels != nil && calibrate == nil { throw ValidationError("--labels belongs to --calibrate") }
+        if calibrate == nil { throw ValidationError("static quantisation needs data to measure activations on: --calibrate DATA") }
+    }
+
+    private func options() -> QuantizationOptions {
+        var options = QuantizationOptions()
+        options.activationType = activations == .u8 ? .uint8 : .int8
+        options.isPerChannel = !perTensor
+        options.calibration =
+            switch calibration {
+            case .minMax: .minMax
+            case .percentile: .percentile
+            case .entropy: .entropy
+            }
+        options.percentile = percentile
+        options.exclude = exclude
+        options.include = include
+        if Terminal.errorIsTerminal {
+            options.progress = { stage, share in
+                Terminal.progress(share < 1 ? "\(Terminal.bar(share, width: 24)) \(Format.right("\(Int(share * 100))", 3)) %  \(stage) …" : "")
+            }
+        }
+        return options
+    }
+
+    func run() throws {
+        let read = try Model.read(model)
+        let session = try failing(as: .model) { try Session(read, options: runtime.sessionOptions) }
+        let data = try calibrate.map {
+            try DataSet($0, session.inputs.map { InputInfo($0) }, image, labels: labels, batchSize: batch).batches
+        }
+        defer { Terminal.progress("") }
+        let options = options()
+        let (quantized, report) = try failing(as: .run) { try read.quantized(options, data: data ?? [], session: runtime.sessionOptions) }
+        try failing(as: .file) { try quantized.save(to: output) }
+        Terminal.progress("")
+        print(json ? report.json : QuantizationSummary(report, before: model, after: output).lines.joined(separator: "\n"))
+    }
+}

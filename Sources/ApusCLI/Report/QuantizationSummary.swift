@@ -1,0 +1,38 @@
+import Apus
+import ApusCore
+
+/// What quantising did, for a terminal.
+struct QuantizationSummary {
+    let lines: [String]
+
+    /// - Parameter before: path of the model; `after`: of the quantised one.
+    init(_ report: QuantizationReport, before: String, after: String) {
+        var rows = [["", "before", "after", ""]]
+        if let old = FileIO.size(before), let new = FileIO.size(after), new > 0 {
+            rows.append(["size", Format.bytes(old), Format.bytes(new), "\(Format.number(Double(old) / Double(new), digits: 2))x smaller"])
+        }
+        if let old = report.before?.accuracy, let new = report.after?.accuracy {
+            rows.append(["right answers", Self.percent(old), Self.percent(new), "\(new < old ? "" : "+")\(Format.fixed((new - old) * 100, 2)) points"])
+        }
+        if let error = report.after?.relativeError { rows.append(["error of the outputs", "-", Self.percent(error), "relative"]) }
+        if let old = report.secondsBefore, let new = report.secondsAfter, new > 0 {
+            rows.append(["one run", Format.seconds(old), Format.seconds(new), "\(Format.number(old / new, digits: 2))x faster"])
+        }
+        var lines = Format.table(rows, numeric: [1, 2])
+        let quantized = report.layers.filter(\.isQuantized)
+        lines.append("")
+        lines.append("\(quantized.count) of \(report.layers.count) layers quantised")
+        let worst = report.layers.filter { ($0.outputError ?? 0) > 0 }.sorted { ($0.outputError ?? 0) > ($1.outputError ?? 0) }.prefix(5)
+        if let largest = worst.first?.outputError, largest > 0 {
+            lines.append("")
+            lines += Format.table(
+                [["largest errors", "", "", ""]] + worst.map { layer in
+                    let error = layer.outputError ?? 0
+                    return [layer.name, layer.operation, Self.percent(error), Terminal.bar(error / largest, width: 16)]
+                }, numeric: [2])
+        }
+        self.lines = lines
+    }
+
+    private static func percent(_ share: Double) -> String { "\(Format.fixed(share * 100, 2)) %" }
+}
