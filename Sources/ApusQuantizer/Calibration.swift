@@ -30,23 +30,14 @@ struct Calibration {
 
     /// The mean of each channel of `tensors`, which lie along an axis counted from the front (from the back where negative).
     func channelMeans(_ tensors: [(value: ValueID, axis: Int)], _ batches: [QuantizationBatch]) throws -> [ValueID: [Double]] {
-        let runner = try GraphRunner(graph, watching: tensors.map(\.value), settings)
         var sums: [ValueID: [Double]] = [:], counts: [ValueID: Int] = [:]
-        for (number, batch) in batches.enumerated() {
-            let values = try inBatch(number) { try runner.run(batch.inputs).watched }
-            for ((tensor, axis), value) in zip(tensors, values) {
-                value.withFloats { elements, shape in
-                    let axis = axis < 0 ? axis + shape.rank : axis
-                    guard axis >= 0, axis < shape.rank, shape[axis] > 0 else { return }
-                    let channels = shape[axis], inner = max(1, shape.count((axis + 1)...))
-                    var sum = sums.removeValue(forKey: tensor) ?? [Double](repeating: 0, count: channels)
-                    if sum.count == channels {
-                        for (position, element) in elements.enumerated() { sum[position / inner % channels] += Double(element) }
-                        counts[tensor, default: 0] += elements.count / channels
-                    }
-                    sums[tensor] = sum
-                }
+        try forEachTensor(tensors, batches) { tensor, elements, channels, inner in
+            var sum = sums.removeValue(forKey: tensor) ?? [Double](repeating: 0, count: channels)
+            if sum.count == channels {
+                for (position, element) in elements.enumerated() { sum[position / inner % channels] += Double(element) }
+                counts[tensor, default: 0] += elements.count / channels
             }
+            sums[tensor] = sum
         }
         var means: [ValueID: [Double]] = [:]
         for (tensor, sum) in sums {
@@ -54,6 +45,40 @@ struct Calibration {
             if count > 0 { means[tensor] = sum.map { $0 / Double(count) } }
         }
         return means
+    }
+
+    /// The largest magnitude of each channel of `tensors`.
+    func channelMaxima(_ tensors: [(value: ValueID, axis: Int)], _ batches: [QuantizationBatch]) throws -> [ValueID: [Float]] {
+        var maxima: [ValueID: [Float]] = [:]
+        try forEachTensor(tensors, batches) { tensor, elements, channels, inner in
+            var largest = maxima.removeValue(forKey: tensor) ?? [Float](repeating: 0, count: channels)
+            if largest.count == channels {
+                for (position, element) in elements.enumerated() {
+                    let channel = position / inner % channels
+                    largest[channel] = max(largest[channel], element.magnitude)
+                }
+            }
+            maxima[tensor] = largest
+        }
+        return maxima
+    }
+
+    /// Calls `body` with each tensor of each batch: its elements, the size of its axis of channels, and the elements behind that.
+    private func forEachTensor(
+        _ tensors: [(value: ValueID, axis: Int)], _ batches: [QuantizationBatch],
+        _ body: (ValueID, UnsafeBufferPointer<Float>, Int, Int) -> Void
+    ) throws {
+        let runner = try GraphRunner(graph, watching: tensors.map(\.value), settings)
+        for (number, batch) in batches.enumerated() {
+            let values = try inBatch(number) { try runner.run(batch.inputs).watched }
+            for ((tensor, axis), value) in zip(tensors, values) {
+                value.withFloats { elements, shape in
+                    let axis = axis < 0 ? axis + shape.rank : axis
+                    guard axis >= 0, axis < shape.rank, shape[axis] > 0 else { return }
+                    body(tensor, elements, shape[axis], max(1, shape.count((axis + 1)...)))
+                }
+            }
+        }
     }
 
     /// Errors of a run say which batch it was.

@@ -114,3 +114,13 @@ struct ErrorSums {
 
     var largest: Double { errors.indices.map { relative($0) }.max() ?? 0 }
 }
+
+/// Root mean square of `found` - `reference` as a share of that of `reference`.
+func relativeError(_ found: [Float], from reference: [Float]) -> Double {
+    var error = 0.0, square = 0.0
+    for (a, b) in zip(reference, found) {
+        error += (Double(a) - Double(b)) * (Double(a) - Double(b))
+        square += Double(a) * Double(a)
+    }
+    return square == 0 ? (error == 0 ? 0 : 1) : (error / square).squareRoot()
+}

@@ -63,19 +63,20 @@ final class QuantizationWriter {
     @discardableResult
     func node(_ opType: String, _ inputs: [ValueID?], _ attributes: [Attribute] = [], named name: String) -> ValueID {
         let output = editor.addValue()
-        node(opType, inputs, attributes, named: name, output: output)
+        node(opType, inputs, attributes, named: name, outputs: [output])
         graph.values[output.index].name = ByteString(name)
         return output
     }
 
-    /// The same for an output that is there.
-    func node(_ opType: String, _ inputs: [ValueID?], _ attributes: [Attribute] = [], named name: String, output: ValueID) {
-        var unique = ByteString(name), suffix = 1
+    /// The same for outputs that are there.
+    func node(_ opType: String, _ inputs: [ValueID?], _ attributes: [Attribute] = [], named name: String, outputs: [ValueID]) {
+        var unique = ByteString(name), suffix = 1, inputs = inputs
+        while inputs.last == .some(nil) { inputs.removeLast() }
         while !taken.insert(unique).inserted {
             unique = ByteString("\(name)_\(suffix)")
             suffix += 1
         }
-        editor.add(Node(opType, name: unique, opset: opset, attributes: attributes, inputs: inputs, outputs: [output]))
+        editor.add(Node(opType, name: unique, opset: opset, attributes: attributes, inputs: inputs, outputs: outputs))
     }
 
     /// Scale and zero point of an activation as initializers.

@@ -47,19 +47,11 @@ package final class Quantizer {
         let target = max(opset, requiredOpset, graph.nodes.filter { $0.domain.isEmpty }.map(\.opset).max() ?? 0)
         if target > opset { try OpsetUpgrade(target: target).apply(to: prepared) }
         let infos = try GraphInference(prepared, evaluator: settings.evaluator).run()
-        let finder = ProductFinder(prepared, infos)
-        let products = finder.products()
-        guard products.contains(where: { selection.selects(prepared.nodes[$0.node], prepared) }) else {
-            throw ApusError(
-                .invalidArgument, products.isEmpty
-                    ? "there is nothing to quantise: the model has no Conv, Gemm or MatMul of float32 with constant weights"
-                    : "there is nothing to quantise: include and exclude leave none of the \(products.count) products")
-        }
         let evaluation = batches.isEmpty ? nil : try Evaluation(graph, batches, settings)
         var report = QuantizationReport(method: options.method)
         report.bytesBefore = Quantizer.constantBytes(graph)
         report.batchCount = batches.count
-        let quantized = try quantize(prepared, infos, selection, target, evaluation, &report)
+        let quantized = try quantize(ProductFinder(prepared, infos), selection, target, evaluation, &report)
         say("Comparing with the original", 0.95)
         report.bytesAfter = Quantizer.constantBytes(quantized)
         report.before = evaluation?.original
@@ -82,15 +74,95 @@ package final class Quantizer {
     }
 
     private func quantize(
-        _ graph: Graph, _ infos: [ValueInfo?], _ selection: NodeSelection, _ opset: Int, _ evaluation: Evaluation?,
-        _ report: inout QuantizationReport
+        _ finder: ProductFinder, _ selection: NodeSelection, _ opset: Int, _ evaluation: Evaluation?, _ report: inout QuantizationReport
     ) throws -> Graph {
+        var scheme = try scheme(finder, selection, opset)
+        guard !scheme.selected.isEmpty else {
+            throw ApusError(
+                .invalidArgument, scheme.layers.isEmpty
+                    ? "there is nothing to quantise: outside of subgraphs the model has no \(layersOfMethod)"
+                    : "there is nothing to quantise: include and exclude leave none of the \(scheme.layers.count) layers")
+        }
+        if options.method == .static, options.equalization != .never, let evaluation,
+            let equal = try equalized(finder, selection, opset), try isBetter(equal, than: scheme, evaluation)
+        {
+            scheme = equal
+            report.isEqualized = true
+        }
+        var choice: LayerChoice.Result?
+        if let drop = options.maximumDrop, let evaluation {
+            choice = try LayerChoice(scheme: scheme, evaluation: evaluation, maximumDrop: drop, say: say).run()
+        }
+        say("Writing codes", 0.85)
+        let result = try scheme.quantized(leaving: choice?.left ?? [])
+        try describe(scheme, result, choice, &report)
+        return result.graph
+    }
+
+    /// What the method quantises, for a message.
+    private var layersOfMethod: String {
+        switch options.method {
+        case .static: "Conv, Gemm or MatMul of float32 that integers could compute"
+        case .dynamic: "Conv, Gemm or MatMul of float32 with constant weights"
+        case .weights: options.weightType == .int4 ? "Gemm or MatMul with constant float32 matrices" : "constant float32 weights"
+        }
+    }
+
+    private func scheme(_ finder: ProductFinder, _ selection: NodeSelection, _ opset: Int) throws -> any QuantizationScheme {
+        let selects = { selection.selects(finder.graph.nodes[$0], finder.graph) }
         switch options.method {
         case .static:
-            guard let evaluation else { throw ApusError(.internal, "no data to measure on") }
-            return try StaticPipeline(quantizer: self, opset: opset, evaluation: evaluation).quantized(graph, infos, selection, &report)
-        case .dynamic, .weights:
-            throw ApusError(.unsupported, "only static quantisation")
+            return try StaticScheme(finder, opset: opset, options, selects: selects, batches, settings) { self.say("Measuring activations", 0.05 + 0.4 * $0) }
+        case .dynamic: return try DynamicScheme(finder, opset: opset, isPerChannel: options.isPerChannel, selects: selects)
+        case .weights:
+            return WeightScheme(finder, opset: opset, options, selects: selects) { self.say("Choosing scales", 0.05 + 0.8 * $0) }
+        }
+    }
+
+    /// The scheme of an equalised graph; nil where there is nothing to equalise.
+    private func equalized(_ finder: ProductFinder, _ selection: NodeSelection, _ opset: Int) throws -> (any QuantizationScheme)? {
+        let equalization = Equalization(finder)
+        let tensors = equalization.pairs().map { (value: $0.tensor, axis: 1) }
+        if tensors.isEmpty { return nil }
+        say("Equalising channels", 0.45)
+        let largest = try Calibration(graph: finder.graph, settings: settings).channelMaxima(tensors, batches)
+        guard let graph = try equalization.applied(largest) else { return nil }
+        return try scheme(ProductFinder(graph, finder.infos), selection, opset)
+    }
+
+    private func isBetter(_ equal: any QuantizationScheme, than plain: any QuantizationScheme, _ evaluation: Evaluation) throws -> Bool {
+        if options.equalization == .always { return true }
+        let errors = try [equal, plain].map { try evaluation.quality(of: try $0.quantized(leaving: []).graph, most: 8).relativeError }
+        return errors[0] < errors[1]
+    }
+
+    /// Fills in the report's layers.
+    private func describe(
+        _ scheme: any QuantizationScheme, _ result: QuantizedModel, _ choice: LayerChoice.Result?, _ report: inout QuantizationReport
+    ) throws {
+        say("Measuring errors", 0.9)
+        var errors = ErrorSums()
+        if !batches.isEmpty {
+            let outputs = scheme.layers.map(\.output)
+            let original = try GraphRunner(scheme.graph, watching: outputs, settings)
+            let changed = try GraphRunner(result.graph, watching: outputs.map { result.restored[$0] ?? $0 }, settings)
+            for batch in batches.prefix(8) {
+                let pairs = zip(try original.run(batch.inputs).watched, try changed.run(batch.inputs).watched)
+                for (position, pair) in pairs.enumerated() { errors.add(pair.0, pair.1, to: position) }
+            }
+        }
+        report.layers = scheme.layers.enumerated().map { position, layer in
+            let isQuantized = scheme.selected.contains(layer.node) && !(choice?.left.contains(layer.node) ?? false)
+            var entry = QuantizationReport.Layer(
+                name: layer.name, operation: scheme.graph.nodes[layer.node].opType, isQuantized: isQuantized)
+            entry.weightError = result.weightErrors[layer.node]
+            entry.outputError = batches.isEmpty ? nil : errors.relative(position)
+            entry.damage = choice?.damages[layer.node]
+            if let (histogram, range) = scheme.activation(layer.output) {
+                entry.range = (range.low, range.high)
+                entry.histogram = (histogram.least, histogram.greatest, histogram.coarse(64))
+            }
+            return entry
         }
     }
 

@@ -58,7 +58,7 @@ struct StaticQuantization {
         writer.editor.replaceUses(of: tensor, with: restored)
         let quantized = writer.node("QuantizeLinear", [tensor] + inputs, named: "\(name)_QuantizeLinear")
         let back = "\(name)_DequantizeLinear"
-        writer.node("DequantizeLinear", [quantized] + inputs, named: back, output: restored)
+        writer.node("DequantizeLinear", [quantized] + inputs, named: back, outputs: [restored])
         // An output of the model keeps its name: what is quantised for it gets another.
         writer.graph.values[restored.index].name = isOutput ? graph.values[tensor.index].name : ByteString(back)
         if isOutput { writer.graph.values[tensor.index].name = ByteString("\(name)_before_quantization") }

@@ -52,6 +52,32 @@ def test_static_keeps_accuracy(network, options, digits, tmp_path):
     assert right == pytest.approx(report["after"]["accuracy"])
 
 
+@pytest.mark.parametrize("network", ["digits_cnn", "digits_lstm", "digits_transformer"])
+@pytest.mark.parametrize("options", [
+    ["--dynamic"], ["--weights", "int8"], ["--weights", "int8", "--block", "32"], ["--weights", "int4", "--block", "16"],
+    ["--weights", "int4", "--block", "16", "--zero-points"]], ids=str)
+def test_other_methods_keep_accuracy(network, options, digits, tmp_path):
+    out = tmp_path / "q.onnx"
+    report = json.loads(apus("quantize", model(network), "-o", out, "--calibrate", digits, "--json", *options))
+    assert report["after"]["accuracy"] >= report["before"]["accuracy"] - (0.03 if "int4" in options else 0.01)
+    assert report["bytes_after"] < report["bytes_before"]
+    # The data judge the result; it is the same without them.
+    apus("quantize", model(network), "-o", tmp_path / "blind.onnx", *options)
+    assert (tmp_path / "blind.onnx").read_bytes() == out.read_bytes()
+
+
+def test_keeps_to_a_largest_drop(digits, tmp_path):
+    images = np.load(digits)["image"]
+    np.savez(tmp_path / "images.npz", image=images)
+    run = lambda *a: json.loads(apus(
+        "quantize", model("digits_transformer"), "-o", tmp_path / "q.onnx", "--calibrate", tmp_path / "images.npz", "--json", *a))
+    loss = run()["after"]["relative_error"]
+    report = run("--max-drop", loss * 0.8)
+    assert report["after"]["relative_error"] <= loss * 0.8
+    left = [layer for layer in report["layers"] if not layer["quantized"]]
+    assert 0 < len(left) < len(report["layers"]) / 2
+
+
 def test_says_what_came_of_it(digits, tmp_path):
     text = apus("quantize", model("digits_cnn"), "-o", tmp_path / "q.onnx", "--calibrate", digits)
     assert "right answers" in text and "smaller" in text and "4 of 4 layers quantised" in text
@@ -73,6 +99,9 @@ def test_excludes_and_includes(digits, tmp_path):
 def test_usual_mistakes(digits, tmp_path):
     out = tmp_path / "q.onnx"
     assert "--calibrate" in apus("quantize", model("digits_cnn"), "-o", out, status=2)
+    for options in (["--dynamic", "--weights", "int8"], ["--dynamic", "--block", "16"], ["--weights", "int4", "--max-drop", "0.1"]):
+        apus("quantize", model("digits_cnn"), "-o", out, *options, status=2)
+    assert "at least 16" in apus("quantize", model("digits_cnn"), "-o", out, "--weights", "int4", "--block", "7", status=4)
     np.savez(tmp_path / "wrong.npz", picture=np.zeros((4, 1, 8, 8), np.float32))
     assert "'picture' is no input of the model" in apus(
         "quantize", model("digits_cnn"), "-o", out, "--calibrate", tmp_path / "wrong.npz", status=5)

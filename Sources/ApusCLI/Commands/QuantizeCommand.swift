@@ -19,6 +19,7 @@ struct QuantizeCommand: ParsableCommand {
               apus quantize model.onnx -o model_int8.onnx --calibrate data.npz
               apus quantize model.onnx -o model_int8.onnx --calibrate pictures/ --mean 0.5 --std 0.5 --max-drop 0.01
               apus quantize model.onnx -o model_int8.onnx --calibrate data.npz --exclude Gemm --exclude '/head/*'
+              apus quantize model.onnx -o model_int4.onnx --weights int4 --block 32
             """)
 
     enum Activations: String, ExpressibleByArgument, CaseIterable { case u8, s8 }
@@ -26,6 +27,7 @@ struct QuantizeCommand: ParsableCommand {
         case minMax = "min-max"
         case percentile, entropy
     }
+    enum Weights: String, ExpressibleByArgument, CaseIterable { case int8, int4 }
     enum Equalization: String, ExpressibleByArgument, CaseIterable { case auto, on, off }
 
     @Argument(help: "The model, an .onnx file.", completion: .file(extensions: ["onnx"]))
@@ -37,7 +39,13 @@ struct QuantizeCommand: ParsableCommand {
     @Flag(name: .customLong("static"), help: "8-bit weights and activations, by measured ranges.")
     var isStatic = false
 
-    @Option(help: ArgumentHelp("The data to measure activations on.", valueName: "DATA"))
+    @Flag(help: "8-bit weights; activations quantised as they come.")
+    var dynamic = false
+
+    @Option(help: "Weights alone: int8, int4.")
+    var weights: Weights?
+
+    @Option(help: ArgumentHelp("The data to measure activations on, and to judge the result by.", valueName: "DATA"))
     var calibrate: String?
 
     @Option(help: ArgumentHelp("The array of .npz files that holds the right classes.", valueName: "NAME"))
@@ -59,6 +67,27 @@ struct QuantizeCommand: ParsableCommand {
     var perTensor = false
 
     @Option(help: ArgumentHelp(
+        "For --weights: elements along the summed axis that share a scale, 16 or more; 0: all of a column.", valueName: "N"))
+    var block: Int = 0
+
+    @Flag(help: "For --weights: give blocks a zero point rather than making them symmetric.")
+    var zeroPoints = false
+
+    @Flag(help: "For --weights: take scales from the largest element rather than searching them for the least error.")
+    var plainScales = false
+
+    @Option(help: "Bring the channels of adjacent layers to equal ranges: auto (where it helps), on, off.")
+    var equalize: Equalization = .auto
+
+    @Flag(help: "Correct biases by the mean error that rounded weights make.")
+    var correctBias = false
+
+    @Option(help: ArgumentHelp(
+        "Leave in float what it takes to lose no more than this: of the share of right answers, or relative error without labels.",
+        valueName: "X"))
+    var maxDrop: Double?
+
+    @Option(help: ArgumentHelp(
         "Leave in float an operator (Conv), or nodes by their names or those of their first outputs; * stands for anything. May be repeated.",
         valueName: "NAME"))
     var exclude: [String] = []
@@ -74,13 +103,31 @@ struct QuantizeCommand: ParsableCommand {
 
     func validate() throws {
         if batch < 1 { throw ValidationError("--batch must be at least 1") }
-        if isStatic && calibrate == nil { throw ValidationError("--static needs data to measure activations on: --calibrate DATA") }
-        if labels != nil && calibrate == nil { throw ValidationError("--labels belongs to --calibrate") }
-        if calibrate == nil { throw ValidationError("static quantisation needs data to measure activations on: --calibrate DATA") }
+        if [isStatic, dynamic, weights != nil].filter({ $0 }).count > 1 { throw ValidationError("--static, --dynamic and --weights exclude each other") }
+        if calibrate == nil {
+            if !dynamic && weights == nil { throw ValidationError("static quantisation needs data to measure activations on: --calibrate DATA") }
+            if labels != nil || maxDrop != nil { throw ValidationError("--labels and --max-drop need data: --calibrate DATA") }
+        }
+        if weights == nil && (block != 0 || zeroPoints || plainScales) {
+            throw ValidationError("--block, --zero-points and --plain-scales belong to --weights")
+        }
     }
 
     private func options() -> QuantizationOptions {
         var options = QuantizationOptions()
+        options.method = dynamic ? .dynamic : weights == nil ? .static : .weights
+        options.weightType = weights == .int4 ? .int4 : .int8
+        options.blockSize = block
+        options.hasZeroPoints = zeroPoints
+        options.searchesScales = !plainScales
+        options.equalization =
+            switch equalize {
+            case .auto: .automatic
+            case .on: .always
+            case .off: .never
+            }
+        options.correctsBias = correctBias
+        options.maximumDrop = maxDrop
         options.activationType = activations == .u8 ? .uint8 : .int8
         options.isPerChannel = !perTensor
         options.calibration =

@@ -21,7 +21,9 @@ struct QuantizationSummary {
         var lines = Format.table(rows, numeric: [1, 2])
         let quantized = report.layers.filter(\.isQuantized)
         lines.append("")
-        lines.append("\(quantized.count) of \(report.layers.count) layers quantised")
+        lines.append("\(quantized.count) of \(report.layers.count) layers quantised\(report.isEqualized ? ", channels equalised" : "")")
+        let left = report.layers.filter { !$0.isQuantized && $0.damage != nil }
+        if !left.isEmpty { lines.append("left in float: \(left.map(\.name).joined(separator: ", "))") }
         let worst = report.layers.filter { ($0.outputError ?? 0) > 0 }.sorted { ($0.outputError ?? 0) > ($1.outputError ?? 0) }.prefix(5)
         if let largest = worst.first?.outputError, largest > 0 {
             lines.append("")
