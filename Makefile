@@ -12,8 +12,10 @@ EXPORTS   := build/apus.exports
 # The library needs no Swift run time on its target and exports what apus.h declares. The same compiler flags for both
 # products let them share every module.
 FLAGS     := -c release -Xcc -fvisibility=hidden -Xcc -fno-asynchronous-unwind-tables -Xswiftc -static-stdlib -Xswiftc -use-ld=lld $(if $(JOBS),--jobs $(JOBS))
-# Packed relocations and equal functions laid together make the library smaller by a fifteenth; the former need glibc 2.36.
-LINK      := -Xlinker --version-script=$(CURDIR)/$(EXPORTS) -Xlinker --icf=all -Xlinker -z -Xlinker pack-relative-relocs
+# Packed relocations and equal functions laid together make the library smaller by a fifteenth; the former need glibc 2.36. The
+# wrapped function brings Unicode's names along (Sources/CApusClosure/scalar_names.c).
+LINK      := -Xlinker --version-script=$(CURDIR)/$(EXPORTS) -Xlinker --icf=all -Xlinker -z -Xlinker pack-relative-relocs \
+	-Xlinker --wrap=_swift_stdlib_getScalarName
 
 SANITIZE  := --scratch-path .build-sanitize --sanitize=address --sanitize=undefined
 FILTER     = $(if $(ONLY),--filter $(ONLY))
