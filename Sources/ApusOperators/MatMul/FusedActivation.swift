@@ -13,7 +13,6 @@ struct FusedActivation: Sendable {
     private let beta: Float
     /// For activations that no epilogue knows by itself.
     private let unary: apus_unary_op?
-    private let parameters: [Float]
 
     private struct Entry {
         let kind: apus_activation
@@ -51,7 +50,7 @@ struct FusedActivation: Sendable {
     private init(_ entry: Entry, _ given: [Float]) {
         kind = entry.kind
         unary = entry.unary
-        parameters = given + entry.defaults.dropFirst(given.count)
+        let parameters = given + entry.defaults.dropFirst(given.count)
         alpha = parameters.first ?? 0
         beta = parameters.dropFirst().first ?? 0
     }
@@ -74,33 +73,31 @@ struct FusedActivation: Sendable {
 
     /// What a run of a product needs of this activation for kernels of `levels`.
     func prepared(_ levels: UInt32) -> PreparedActivation {
-        let function = unary.flatMap { apus_elementwise_unary(apus_elementwise_select(levels), $0) }
-        return PreparedActivation(kind: kind, alpha: alpha, beta: beta, function: function, parameters: parameters)
+        let function = unary.flatMap { apus_elementwise_row(apus_elementwise_select(levels), $0) }
+        return PreparedActivation(kind: kind, alpha: alpha, beta: beta, function: function)
     }
 }
 
 /// An activation with its kernel chosen. It owns memory that epilogues point to: keep it alive while they are used.
 final class PreparedActivation: @unchecked Sendable {
-    /// What the adapter below finds behind an epilogue's `params`.
-    private struct Call {
-        var function: apus_unary_fn?
-        var parameters: (Float, Float)
-    }
-
     private let kind: apus_activation
     private let alpha: Float
     private let beta: Float
-    private let call: UnsafeMutablePointer<Call>
+    private let function: apus_row_function?
+    /// Two floats, as many as any function reads.
+    private let parameters: UnsafeMutablePointer<Float>
 
-    fileprivate init(kind: apus_activation, alpha: Float, beta: Float, function: apus_unary_fn?, parameters: [Float]) {
+    fileprivate init(kind: apus_activation, alpha: Float, beta: Float, function: apus_row_function?) {
         self.kind = kind
         self.alpha = alpha
         self.beta = beta
-        call = .allocate(capacity: 1)
-        call.initialize(to: Call(function: function, parameters: (parameters.first ?? 0, parameters.dropFirst().first ?? 0)))
+        self.function = function
+        parameters = .allocate(capacity: 2)
+        parameters[0] = alpha
+        parameters[1] = beta
     }
 
-    deinit { call.deallocate() }
+    deinit { parameters.deallocate() }
 
     /// An epilogue with this activation and nothing else.
     var epilogue: apus_epilogue {
@@ -109,17 +106,9 @@ final class PreparedActivation: @unchecked Sendable {
         epilogue.alpha = alpha
         epilogue.beta = beta
         if kind == APUS_ACTIVATION_FUNCTION {
-            epilogue.function = PreparedActivation.adapter
-            epilogue.params = UnsafeRawPointer(call).assumingMemoryBound(to: Float.self)
+            epilogue.function = function
+            epilogue.params = UnsafePointer(parameters)
         }
         return epilogue
-    }
-
-    private static let adapter: apus_row_function = { row, count, params in
-        guard let row, let params else { return }
-        let call = UnsafeRawPointer(params).assumingMemoryBound(to: Call.self)
-        withUnsafeBytes(of: call.pointee.parameters) { parameters in
-            call.pointee.function?(count, row, row, parameters.baseAddress?.assumingMemoryBound(to: Float.self))
-        }
     }
 }

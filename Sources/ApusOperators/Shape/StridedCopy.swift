@@ -75,7 +75,7 @@ final class StridedCopy: Sendable {
             rows = axes.popLast() ?? none
         }
         self.unit = unit
-        isTransposition = isElement && unit < 16 && columns.extent >= 4 && rows.extent >= 4 && columns.target == unit
+        isTransposition = isElement && unit < 16 && columns.extent >= 2 && rows.extent >= 2 && columns.target == unit
             && rows.source == unit && columns.source >= unit &* rows.extent && columns.source % unit == 0
             && rows.target >= unit &* columns.extent && rows.target % unit == 0
         outer = axes
@@ -180,7 +180,7 @@ final class StridedCopy: Sendable {
                 }
             }
         case .elements:
-            if isTransposition, range.count >= 4 {
+            if isTransposition, range.count >= 2 {
                 let first = range.lowerBound
                 if apus_transpose_2d(
                     unit, columns.extent, range.count, source + first &* rows.source, columns.source / unit,

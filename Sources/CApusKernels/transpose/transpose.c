@@ -72,12 +72,52 @@ DEFINE_MATRIX(matrix_2, element_2, 8, block_2)
 DEFINE_MATRIX(matrix_4, element_4, 4, block_4)
 DEFINE_MATRIX(matrix_8, element_8, 2, block_8)
 
+// Pictures have three colours, too few for the blocks: planes of 4-byte elements to triples and back.
+static void interleave_3(size_t count, const element_4 *src, size_t src_stride, element_4 *dst) {
+  size_t i = 0;
+  for (; count - i >= 4; i += 4) {
+    words4 a, b, c;
+    memcpy(&a, src + i, 16);
+    memcpy(&b, src + src_stride + i, 16);
+    memcpy(&c, src + 2 * src_stride + i, 16);
+    const words4 bc = __builtin_shufflevector(b, c, 1, 5, 2, 6);
+    const words4 out[3] = {__builtin_shufflevector(LOW4(a, b), c, 0, 1, 4, 2), __builtin_shufflevector(bc, a, 0, 1, 6, 2),
+                           __builtin_shufflevector(HIGH4(a, b), c, 6, 2, 3, 7)};
+    memcpy(dst + 3 * i, out, sizeof out);
+  }
+  for (; i < count; i++)
+    for (size_t k = 0; k < 3; k++) dst[3 * i + k] = src[k * src_stride + i];
+}
+
+static void separate_3(size_t count, const element_4 *src, element_4 *dst, size_t dst_stride) {
+  size_t i = 0;
+  for (; count - i >= 4; i += 4) {
+    words4 in[3];
+    memcpy(in, src + 3 * i, sizeof in);
+    const words4 a = __builtin_shufflevector(__builtin_shufflevector(in[0], in[1], 0, 3, 6, 6), in[2], 0, 1, 2, 5);
+    const words4 b = __builtin_shufflevector(__builtin_shufflevector(in[0], in[1], 1, 4, 7, 7), in[2], 0, 1, 2, 6);
+    const words4 c = __builtin_shufflevector(__builtin_shufflevector(in[0], in[1], 2, 5, 5, 5), in[2], 0, 1, 4, 7);
+    memcpy(dst + i, &a, 16);
+    memcpy(dst + dst_stride + i, &b, 16);
+    memcpy(dst + 2 * dst_stride + i, &c, 16);
+  }
+  for (; i < count; i++)
+    for (size_t k = 0; k < 3; k++) dst[k * dst_stride + i] = src[3 * i + k];
+}
+
 bool apus_transpose_2d(size_t elem_size, size_t rows, size_t cols, const void *src, size_t src_stride, void *dst,
                        size_t dst_stride) {
   switch (elem_size) {
   case 1: matrix_1(rows, cols, src, src_stride, dst, dst_stride); return true;
   case 2: matrix_2(rows, cols, src, src_stride, dst, dst_stride); return true;
-  case 4: matrix_4(rows, cols, src, src_stride, dst, dst_stride); return true;
+  case 4:
+    if (rows == 3 && dst_stride == 3)
+      interleave_3(cols, src, src_stride, dst);
+    else if (cols == 3 && src_stride == 3)
+      separate_3(rows, src, dst, dst_stride);
+    else
+      matrix_4(rows, cols, src, src_stride, dst, dst_stride);
+    return true;
   case 8: matrix_8(rows, cols, src, src_stride, dst, dst_stride); return true;
   default: return false;
   }
