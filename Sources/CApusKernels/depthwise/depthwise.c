@@ -26,6 +26,9 @@ void apus_depthwise_pack_weights(size_t channels, size_t taps, const float *weig
     for (size_t t = 0; t < taps; t++) packed[t * channels + c] = weights[c * taps + t];
 }
 
+/// Floats that are computed before the epilogue's function is called on them: 128 KiB.
+enum { FUNCTION_FLOATS = 1 << 15 };
+
 /// The taps [begin, end) of one axis that lie inside the input, for one output position.
 typedef struct span {
   size_t begin, end;
@@ -81,13 +84,10 @@ static void run_tile(const row *r, size_t x, size_t pixels, span wide) {
       .epilogue = &a->epilogue,
   };
   (pixels == 1 ? r->ops->one : r->ops->many)[r->vectors - 1](&tile);
-  if (a->epilogue.activation == APUS_ACTIVATION_FUNCTION)
-    for (size_t i = 0; i < pixels; i++)
-      a->epilogue.function(tile.output + i * tile.output_pixel, tile.channels, a->epilogue.params);
 }
 
-void apus_depthwise_run(const apus_depthwise_kernel *kernel, const apus_depthwise_args *args, size_t row_begin,
-                        size_t row_end, size_t channel_begin, size_t channel_end) {
+static void run_rows(const apus_depthwise_kernel *kernel, const apus_depthwise_args *args, size_t row_begin, size_t row_end,
+                     size_t channel_begin, size_t channel_end) {
   const apus_depthwise_ops *ops = kernel->ops;
   const span whole = whole_positions(args->out_width, args->stride_x, args->pad_left, args->dilation_x,
                                      args->kernel_width, args->in_width);
@@ -110,5 +110,38 @@ void apus_depthwise_run(const apus_depthwise_kernel *kernel, const apus_depthwis
         }
       }
     }
+  }
+}
+
+/// Calls the epilogue's function on finished rows, in pieces as long as memory allows.
+static void apply_function(const apus_depthwise_args *a, size_t row_begin, size_t row_end, size_t channel_begin,
+                           size_t channel_end) {
+  const size_t channels = channel_end - channel_begin;
+  const bool dense = channels == a->out_pixel_stride;
+  for (size_t y = row_begin; y < row_end; y++) {
+    float *output = a->output + y * a->out_row_stride + channel_begin;
+    if (dense) {
+      a->epilogue.function(output, a->out_width * channels, a->epilogue.params);
+    } else {
+      for (size_t x = 0; x < a->out_width; x++)
+        a->epilogue.function(output + x * a->out_pixel_stride, channels, a->epilogue.params);
+    }
+  }
+}
+
+void apus_depthwise_run(const apus_depthwise_kernel *kernel, const apus_depthwise_args *args, size_t row_begin,
+                        size_t row_end, size_t channel_begin, size_t channel_end) {
+  if (args->epilogue.activation != APUS_ACTIVATION_FUNCTION) {
+    run_rows(kernel, args, row_begin, row_end, channel_begin, channel_end);
+    return;
+  }
+  if (channel_begin >= channel_end || args->out_width == 0) return;
+  // As many rows at once as stay in L2 until the function comes to them.
+  const size_t row_floats = args->out_width * (channel_end - channel_begin);
+  const size_t rows = row_floats < FUNCTION_FLOATS ? FUNCTION_FLOATS / row_floats : 1;
+  for (size_t y = row_begin; y < row_end; y += rows) {
+    const size_t end = row_end - y < rows ? row_end : y + rows;
+    run_rows(kernel, args, y, end, channel_begin, channel_end);
+    apply_function(args, y, end, channel_begin, channel_end);
   }
 }
