@@ -51,6 +51,7 @@ package struct Optimizer {
         (99, ConstantFolding()),
         (99, CommonSubexpressions()),
         (99, WinogradTransforms()),
+        (99, ChannelsFirstInput()),
     ]
 
     /// Runs the passes of the level on `graph`, which must be verified and sorted, and stays so.

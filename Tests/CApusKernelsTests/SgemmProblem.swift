@@ -22,6 +22,7 @@ enum SgemmForm: CaseIterable, Sendable {
     case dense
     case transposed
     case indirect
+    case windowed
 }
 
 /// One product and its scalar reference in double precision, of which every smaller m and n is a corner.
@@ -106,6 +107,7 @@ final class SgemmCall {
     let c: GuardedBuffer<Float>
     private let a, zero, packed, bias, residual: GuardedBuffer<Float>
     private let table: GuardedBuffer<Int>?
+    private let offsets: GuardedBuffer<Int>?
     private let workspace: GuardedBuffer<UInt8>
 
     init(
@@ -128,6 +130,7 @@ final class SgemmCall {
                 c[row * pitch + column] = column < n ? problem.before[row * problem.n + column] : 12345
             }
         }
+        offsets = form == .windowed ? GuardedBuffer((0..<taps).map { (taps - 1 - $0) * m * k }, guarding: edge == .end ? .end : .start) : nil
         switch form {
         case .dense:
             precondition(taps == 1)
@@ -151,6 +154,18 @@ final class SgemmCall {
             }
             a = GuardedBuffer(values, guarding: edge)
             table = GuardedBuffer(where_, guarding: edge == .end ? .end : .start)
+        case .windowed:
+            // The taps one after the other, last first; padding is there as zeros.
+            var runs = [Float]()
+            for tap in (0..<taps).reversed() {
+                for row in 0..<m {
+                    let first = (row * taps + tap) * k
+                    runs += problem.a[first..<first + k]
+                }
+            }
+            a = GuardedBuffer(runs, guarding: edge)
+            table = nil
+            (arguments.a_row_stride, arguments.a_k_stride) = (k, 1)
         }
         arguments.m = m
         arguments.n = n
@@ -158,6 +173,7 @@ final class SgemmCall {
         arguments.taps = taps
         arguments.a = a.constant
         arguments.a_table = table?.constant
+        arguments.a_offsets = offsets?.constant
         arguments.a_zero = zero.constant
         arguments.b = self.packed.constant
         arguments.c = c.pointer
@@ -178,7 +194,7 @@ final class SgemmCall {
 
     var areBuffersIntact: Bool {
         c.isIntact && a.isIntact && packed.isIntact && bias.isIntact && residual.isIntact && zero.isIntact
-            && workspace.isIntact && table?.isIntact != false
+            && workspace.isIntact && table?.isIntact != false && offsets?.isIntact != false
     }
 }
 

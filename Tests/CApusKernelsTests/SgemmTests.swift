@@ -96,6 +96,11 @@ struct SgemmKernel: CustomTestStringConvertible, Sendable {
         try checkCorners(kernel, taps: shape.taps, k: shape.k, form: .indirect)
     }
 
+    @Test(arguments: SgemmKernel.all, [(0, 4), (1, 1), (1, 20), (2, 3), (3, 0), (5, 7), (21, 7), (9, 16)])
+    func windowedIsRight(kernel: SgemmKernel, shape: (taps: Int, k: Int)) throws {
+        try checkCorners(kernel, taps: shape.taps, k: shape.k, form: .windowed)
+    }
+
     /// Sums longer than one block, in each way that they are cut.
     @Test(
         arguments: SgemmKernel.all,
@@ -106,7 +111,7 @@ struct SgemmKernel: CustomTestStringConvertible, Sendable {
         let problem = SgemmProblem(
             m: m, n: n, k: shape.k, taps: shape.taps, padding: shape.taps > 1, seed: UInt64(shape.k))
         let (sums, magnitudes) = problem.reference()
-        for form in SgemmForm.allCases where shape.taps == 1 || form == .indirect {
+        for form in SgemmForm.allCases where shape.taps == 1 || form == .indirect || form == .windowed {
             let call = SgemmCall(problem, kernel: pointer, m: m, n: n, form: form, withResidual: true)
             call.arguments.accumulate = true
             call.run()
@@ -149,7 +154,7 @@ struct SgemmKernel: CustomTestStringConvertible, Sendable {
             return call.c.elements.map(\.bitPattern)
         }
         let whole = bits(.indirect) { $0.run() }
-        for form in SgemmForm.allCases where shape.taps == 1 || form == .indirect {
+        for form in SgemmForm.allCases where shape.taps == 1 || form == .indirect || form == .windowed {
             #expect(bits(form) { $0.run() } == whole, "\(form) whole")
             for step in [1, 3, kernel.mr, kernel.mr + 1, 29] {
                 let sliced = bits(form) { call in
@@ -274,6 +279,24 @@ struct SgemmKernel: CustomTestStringConvertible, Sendable {
                 }
             }
         }
+    }
+
+    /// The function is called on whole blocks of C, or on each tile of a block that is too large for that.
+    @Test(arguments: SgemmKernel.all, [(m: 100, n: 40, pitch: 0), (m: 100, n: 40, pitch: 5), (m: 97, n: 400, pitch: 0)])
+    func functionsSeeEveryElementOnce(kernel: SgemmKernel, shape: (m: Int, n: Int, pitch: Int)) throws {
+        let pointer = try kernel.require()
+        let problem = SgemmProblem(m: shape.m, n: shape.n, k: 5, taps: 1, padding: false, seed: 31)
+        func elements(_ activation: apus_activation) -> [Float] {
+            let call = SgemmCall(problem, kernel: pointer, m: shape.m, n: shape.n, form: .dense, cPitch: shape.pitch)
+            call.arguments.epilogue.activation = activation
+            call.arguments.epilogue.function = { row, n, _ in for i in 0..<n { row![i] = 2 * row![i] + 1 } }
+            call.run()
+            #expect(call.areBuffersIntact)
+            return call.c.elements
+        }
+        let pitch = shape.n + shape.pitch
+        let expected = elements(APUS_ACTIVATION_NONE).enumerated().map { $0 % pitch < shape.n ? 2 * $1 + 1 : $1 }
+        #expect(elements(APUS_ACTIVATION_FUNCTION) == expected)
     }
 
     /// The residual is the output itself, also when partial sums pass through the output.

@@ -8,7 +8,7 @@ import CApusKernels
 /// [N, D1, D2, ..., C], for float32 and the 16-bit floats, and computes activation(X * (W · weight_scale) + bias + residual): inputs X, W
 /// (as the standard operator has it), bias [M] (optional), residual (optional, of the output's shape), weight_scale [M]
 /// (optional, constant as W then must be); attributes of Conv, activation, activation_params; channels_first, which says
-/// that X, residual and output have the standard operator's layout; winograd: the greatest tile, 2 or 4, with which a 3×3
+/// that X, residual and output have the standard operator's layout; input_first, which says that only X has; winograd: the greatest tile, 2 or 4, with which a 3×3
 /// convolution may be computed by Winograd's transforms, 0 (default) for none.
 struct ConvOperator: Operator {
     static let schemas = [
@@ -20,6 +20,8 @@ struct ConvOperator: Operator {
     let group: Int
     let isFused: Bool
     let isLast: Bool
+    /// Whether X has its channels last.
+    let readsLast: Bool
     let activation: FusedActivation
     /// The greatest tile of Winograd's transforms that the optimiser allows; 0: none.
     let winograd: Int
@@ -27,6 +29,7 @@ struct ConvOperator: Operator {
     init(_ node: NodeReader) throws {
         isFused = node.domain == "apus"
         isLast = isFused ? try !node.bool("channels_first", default: false) : false
+        readsLast = isFused ? try isLast && !node.bool("input_first", default: false) : false
         window = try WindowAttributes(node)
         group = try node.int("group", default: 1)
         guard group >= 1 else { throw ApusError(.invalidModel, "attribute \"group\" is \(group); it must be at least 1") }
@@ -49,8 +52,8 @@ struct ConvOperator: Operator {
         guard x.count == w.count else {
             throw ApusError(.shapeMismatch, "X \(PartialShape(x)) has rank \(x.count), W \(PartialShape(w)) has rank \(w.count)")
         }
-        let channels = isLast ? x[x.count - 1] : x[1]
-        let spatial = Array(isLast ? x[1..<(x.count - 1)] : x[2...])
+        let channels = readsLast ? x[x.count - 1] : x[1]
+        let spatial = Array(readsLast ? x[1..<(x.count - 1)] : x[2...])
         if let c = channels.known, let own = w[1].known, try own.multiplied(by: group) != c {
             throw ApusError(
                 .shapeMismatch,
@@ -103,14 +106,15 @@ struct ConvOperator: Operator {
         return try FloatConvolution(
             context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions.dropFirst(2))), batch: x[0],
             inChannels: channels, outChannels: w[0], group: group, weights: 1, weightScale: scale, activation: activation,
-            winograd: winograd)
+            winograd: winograd, readsChannelsFirst: isLast && !readsLast)
     }
 
-    /// Channels last.
+    /// Channels last, at least in the output.
     private func prepareLast(_ context: PrepareContext) throws -> any PreparedNode {
         let x = try context.shape(0)
+        let spatial = Array(readsLast ? x.dimensions[1..<(x.rank - 1)] : x.dimensions[2...])
         let convolution = try convolution(
-            context, spatial: Array(x.dimensions[1..<(x.rank - 1)]), channels: x[x.rank - 1], scale: context.has(4) ? 4 : nil)
+            context, spatial: spatial, channels: readsLast ? x[x.rank - 1] : x[1], scale: context.has(4) ? 4 : nil)
         let hasBias = context.has(2), hasResidual = context.has(3)
         return PreparedKernel(convolution.kernelName, workspace: convolution.workspaceByteCount) { io in
             convolution.run(

@@ -12,6 +12,7 @@ final class FloatConvolution: @unchecked Sendable {
         case indirect(FloatProduct, Storage)
         case depthwise(UnsafePointer<apus_depthwise_kernel>)
         case winograd(WinogradConvolution)
+        case windowed(WindowedConvolution)
     }
 
     private let method: Method
@@ -37,14 +38,16 @@ final class FloatConvolution: @unchecked Sendable {
         case .indirect(let product, _): "conv_" + String(cString: product.kernel.pointee.name)
         case .depthwise(let kernel): String(cString: kernel.pointee.name)
         case .winograd(let convolution): convolution.name
+        case .windowed(let convolution): convolution.name
         }
     }
 
     /// `weights`: the input with the weights; `weightScale`: a constant input of one factor per output channel; `winograd`: the
-    /// greatest tile of Winograd's transforms that may be used, 0 for none.
+    /// greatest tile of Winograd's transforms that may be used, 0 for none; `readsChannelsFirst`: only the output has channels
+    /// last, which few channels in one group and constant weights allow.
     init(
         _ context: PrepareContext, geometry: WindowGeometry, batch: Int, inChannels: Int, outChannels: Int, group: Int, weights: Int,
-        weightScale: Int? = nil, activation: FusedActivation = .none, winograd: Int = 0
+        weightScale: Int? = nil, activation: FusedActivation = .none, winograd: Int = 0, readsChannelsFirst: Bool = false
     ) throws {
         self.geometry = geometry
         self.batch = batch
@@ -61,7 +64,22 @@ final class FloatConvolution: @unchecked Sendable {
         _ = try batch.multiplied(by: geometry.inputPixels).multiplied(by: inChannels)
         _ = try batch.multiplied(by: pixels).multiplied(by: outChannels)
 
-        if group == inChannels, group == outChannels, geometry.kernel.count <= 2, group > 1,
+        let isWindowed = context.constant(weights) != nil
+            && WindowedConvolution.accepts(geometry, group: group, inChannels: inChannels, outChannels: outChannels)
+        if readsChannelsFirst, !isWindowed {
+            throw ApusError(
+                .invalidModel, "attribute \"input_first\" needs at most \(WindowedConvolution.mostWeights) constant weights, one group, "
+                    + "undilated rows and at most \(WindowedConvolution.mostChannels) channels")
+        }
+        if isWindowed {
+            let convolution = try WindowedConvolution(
+                context, geometry: geometry, images: batch, inChannels: inChannels, outChannels: outChannels,
+                channelsFirst: readsChannelsFirst)
+            method = .windowed(convolution)
+            packedByteCount = convolution.packedByteCount
+            scratchByteCount = convolution.workspaceByteCount
+            chunks = 1
+        } else if group == inChannels, group == outChannels, geometry.kernel.count <= 2, group > 1,
             let kernel = apus_depthwise_select(context.levels)
         {
             method = .depthwise(kernel)
@@ -106,6 +124,7 @@ final class FloatConvolution: @unchecked Sendable {
         case .pointwise(let product), .indirect(let product, _): key = product.packedKey("conv group \(group) \(scale?.1 ?? "")")
         case .depthwise: key = "depthwise \(scale?.1 ?? "")"
         case .winograd(let convolution): key = convolution.packedKey(scale?.1 ?? "")
+        case .windowed(let convolution): key = convolution.packedKey(scale?.1 ?? "")
         }
         let method = method, byteCount = packedByteCount
         packed = try context.packed(weights, key: key) { tensor, budget in
@@ -114,6 +133,8 @@ final class FloatConvolution: @unchecked Sendable {
             let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
             let target = storage.base.assumingMemoryBound(to: Float.self)
             if case .winograd(let convolution) = method {
+                try convolution.pack(tensor, scale: factors, to: target, budget: budget)
+            } else if case .windowed(let convolution) = method {
                 try convolution.pack(tensor, scale: factors, to: target, budget: budget)
             } else {
                 FloatConvolution.pack(
@@ -151,7 +172,7 @@ final class FloatConvolution: @unchecked Sendable {
             if let scale {
                 for index in 0..<(taps * channels) { packed[index] *= scale[index % channels] }
             }
-        case .winograd: break // packs its own weights, which are always constant
+        case .winograd, .windowed: break // pack their own weights, which are always constant
         }
     }
 
@@ -189,6 +210,8 @@ final class FloatConvolution: @unchecked Sendable {
             convolution.run(
                 input: input, panels: panels, zeros: UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self)), epilogue: epilogue,
                 output: output, scratch: scratch, pool: pool)
+        case .windowed(let convolution):
+            convolution.run(input: input, panels: panels, epilogue: epilogue, output: output, scratch: scratch, pool: pool)
         case .depthwise(let kernel):
             runDepthwise(kernel, input, panels, epilogue, output, pool)
         }

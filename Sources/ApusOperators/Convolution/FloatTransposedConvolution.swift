@@ -13,7 +13,7 @@ struct TransposedAxis: Sendable {
 
 /// A float32 transposed convolution of channels-last images, as one convolution for each phase of the strides: output pixels
 /// that are a stride apart see the same taps, so nothing is computed with zeros stuffed between pixels and no result is
-/// written twice.
+/// written twice. Where that wastes much, as one product whose columns are added up (`ColumnTransposedConvolution`).
 ///
 /// The weights are given as ONNX has them, [input channels, output channels of a group, kernel...].
 final class FloatTransposedConvolution: @unchecked Sendable {
@@ -38,7 +38,9 @@ final class FloatTransposedConvolution: @unchecked Sendable {
     }
 
     private let axes: [TransposedAxis]
+    /// None where `columns` does the work.
     private let phases: [Phase]
+    private let columns: ColumnTransposedConvolution?
     private let batch: Int
     private let inChannels: Int
     private let outChannels: Int
@@ -53,7 +55,8 @@ final class FloatTransposedConvolution: @unchecked Sendable {
     let workspaceByteCount: Int
 
     var kernelName: String {
-        phases.first.map { "convtranspose_" + String(cString: $0.product.kernel.pointee.name) } ?? "convtranspose"
+        if let columns { return "convtranspose_columns_" + String(cString: columns.product.kernel.pointee.name) }
+        return phases.first.map { "convtranspose_" + String(cString: $0.product.kernel.pointee.name) } ?? "convtranspose"
     }
 
     init(
@@ -78,7 +81,20 @@ final class FloatTransposedConvolution: @unchecked Sendable {
         }
 
         var phases: [Phase] = [], packedCount = 0, most = 0, scratch = 0, mostTaps = 0
-        let phaseCount = FloatTransposedConvolution.phaseCount(axes)
+        let lanes = apus_sgemm_select(context.levels).map { Int($0.pointee.lanes) } ?? 1
+        if context.constant(weights) != nil,
+            ColumnTransposedConvolution.pays(axes, group: group, outChannels: outChannels, lanes: lanes)
+        {
+            let made = try ColumnTransposedConvolution(
+                context, axes: axes, batch: batch, inChannels: inChannels, outChannels: outChannels)
+            columns = made
+            packedCount = made.product.packedCount
+            mostTaps = try checkedProduct(axes.map(\.kernel))
+            scratch = made.workspaceByteCount
+        } else {
+            columns = nil
+        }
+        let phaseCount = columns == nil ? FloatTransposedConvolution.phaseCount(axes) : 0
         guard phaseCount <= FloatTransposedConvolution.mostPhases else {
             throw ApusError(.unsupported, "strides \(axes.map(\.stride)) make \(phaseCount) convolutions of one")
         }
@@ -132,15 +148,22 @@ final class FloatTransposedConvolution: @unchecked Sendable {
             scale = (tensor, "scale \(tensor.storage.identifier)+\(tensor.offset)")
         }
         let all = axes.map { "\($0.kernel),\($0.stride),\($0.dilation),\($0.padBegin),\(min($0.stride, $0.output))" }.joined(separator: " ")
-        let key = "transposed \(phases.first?.product.packedKey("") ?? "") \(all) group \(group) \(scale?.1 ?? "")"
+        let product = columns?.product ?? phases.first?.product
+        let key = "transposed \(columns == nil ? "" : "columns ")\(product?.packedKey("") ?? "") \(all) group \(group) \(scale?.1 ?? "")"
         let (packedBytes, orderedBytes, wholeTaps) = (packedByteCount, orderedByteCount, axes.map(\.kernel).reduce(1, &*))
+        let columns = columns
         packed = try context.packed(weights, key: key) { tensor, budget in
             let storage = try Storage.allocate(byteCount: packedBytes, budget: budget, purpose: "packed convolution weights")
             let ordered = try Storage.allocate(byteCount: orderedBytes, budget: budget, purpose: "reordered convolution weights")
-            FloatTransposedConvolution.pack(
-                phases, tensor.pointer.assumingMemoryBound(to: Float.self), scale: scale?.0,
-                to: storage.base.assumingMemoryBound(to: Float.self), ordered: ordered.base.assumingMemoryBound(to: Float.self),
-                group: group, k: k, n: n, taps: wholeTaps)
+            let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
+            let target = storage.base.assumingMemoryBound(to: Float.self), own = ordered.base.assumingMemoryBound(to: Float.self)
+            if let columns {
+                let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
+                columns.pack(source, scale: factors, to: target, ordered: own)
+            } else {
+                FloatTransposedConvolution.pack(
+                    phases, source, scale: scale?.0, to: target, ordered: own, group: group, k: k, n: n, taps: wholeTaps)
+            }
             return storage
         }
         if packed == nil, scale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
@@ -189,6 +212,12 @@ final class FloatTransposedConvolution: @unchecked Sendable {
                 taps: axes.map(\.kernel).reduce(1, &*))
             rest += orderedByteCount
             panels = UnsafePointer(target)
+        }
+        if let columns {
+            columns.run(
+                input: input, panels: panels, bias: bias, residual: residual, activation: activation, output: output, scratch: rest,
+                pool: pool)
+            return withExtendedLifetime(activation) {}
         }
         let result = rest.assumingMemoryBound(to: Float.self), scratch = rest + resultByteCount
         let imageIn = axes.reduce(inChannels) { $0 * $1.input }, imageOut = axes.reduce(outChannels) { $0 * $1.output }

@@ -91,12 +91,14 @@ void apus_sgemm_pack_b(const apus_sgemm_kernel *kernel, const apus_sgemm_b *sour
 
 // MARK: A and the product
 
-/// One product. A is either dense or indirect:
+/// One product. A is dense, indirect, or windowed:
 ///
 /// - dense (`a_table` NULL; taps must be 1): A[m,0,i] is a[m*a_row_stride + i*a_k_stride]. With a_k_stride 1, A is read in
 ///   place; with another (A transposed: a_row_stride 1, a_k_stride = its row length) it is packed into the workspace.
 /// - indirect (`a_table` has m*taps entries, see apus_indirection.h): A[m,t,i] is a[a_table[m*taps + t] + i], and 0 under
 ///   APUS_PADDING_TAP, where `a_zero` is read instead: k zeros, needed only if the table has padding taps.
+/// - windowed (`a_offsets` has taps entries, `a_table` NULL): A[m,t,i] is a[m*a_row_stride + a_offsets[t] + i]. The windows
+///   of one row of an image that has its padding with it; a tap is a run of elements that lie next to each other.
 typedef struct apus_sgemm_args {
   size_t m, n, k, taps;
 
@@ -104,6 +106,7 @@ typedef struct apus_sgemm_args {
   size_t a_row_stride, a_k_stride;
   const ptrdiff_t *a_table;
   const float *a_zero;
+  const ptrdiff_t *a_offsets;
 
   const float *b; ///< as packed by apus_sgemm_pack_b for the same kernel, taps, k and n
 

@@ -12,6 +12,7 @@ enum {
   ROW_BLOCK = 96,        // rows of A per block: with the longest k block, 200 kB of a 1 MB L2
   MOST_K_BLOCK = 512,    // of all kernels
   PACKED_PITCH = MOST_K_BLOCK + 16, // floats between rows of a packed A; no power of two, so that rows spread over L1's sets
+  FUNCTION_FLOATS = 1 << 15, // of C, computed before the epilogue's function is called on them: 128 KiB
   FLATTEN_BELOW = 8,     // an indirect A with fewer channels is copied into rows of all taps: a tap's set-up costs more
 };
 
@@ -55,6 +56,7 @@ static block block_at(const plan *p, size_t taps, size_t k, size_t i) {
 
 static bool packs_a(const apus_sgemm_args *args) {
   if (args->a_table) return args->k < FLATTEN_BELOW && args->taps > 1;
+  if (args->a_offsets) return false;
   return args->a_k_stride != 1 && args->k > 1;
 }
 
@@ -106,6 +108,17 @@ static void pack_a(const apus_sgemm_args *args, const block *which, size_t m, si
   }
 }
 
+/// When an epilogue's function is called: the more elements at once the better, as long as they are in cache.
+typedef enum { CALL_NEVER, CALL_BY_TILE, CALL_BY_BLOCK } calls_of_function;
+
+static void call_function(const apus_epilogue *e, float *c, size_t stride, size_t rows, size_t columns) {
+  if (stride == columns) {
+    e->function(c, rows * columns, e->params);
+  } else {
+    for (size_t r = 0; r < rows; r++) e->function(c + r * stride, columns, e->params);
+  }
+}
+
 void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args, size_t m_begin, size_t m_end,
                     size_t n_begin, size_t n_end, void *workspace) {
   if (m_begin >= m_end || n_begin >= n_end) return;
@@ -124,6 +137,9 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
     const size_t m = m_begin + part(m_end - m_begin, row_blocks, rb);
     const size_t rows = m_begin + part(m_end - m_begin, row_blocks, rb + 1) - m;
     const size_t row_tiles = divide_up(rows, mr);
+    const calls_of_function calls = e->activation != APUS_ACTIVATION_FUNCTION          ? CALL_NEVER
+                                    : rows * (n_end - n_begin) <= FUNCTION_FLOATS ? CALL_BY_BLOCK
+                                                                                  : CALL_BY_TILE;
     for (size_t i = 0; i < p.count; i++) {
       const block which = block_at(&p, taps, k, i);
       tile.load_c = i > 0 || args->accumulate || residual_is_c;
@@ -140,6 +156,7 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
         tile.zero = args->a_zero + which.at;
       } else {
         tile.a_row_stride = args->a_row_stride;
+        tile.offsets = args->a_offsets ? args->a_offsets + which.tap : NULL;
       }
       const size_t row_panels = rows == 1 ? kernel->ops->row_panels : 1;
       size_t columns;
@@ -170,10 +187,11 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
           tile.c = args->c + row * args->c_stride + n;
           tile.residual = residual ? residual + row * e->residual_stride + n : NULL;
           (panels > 1 ? kernel->ops->row : functions[count - 1])(&tile);
-          if (tile.last && e->activation == APUS_ACTIVATION_FUNCTION)
-            for (size_t r = 0; r < count; r++) e->function(tile.c + r * args->c_stride, columns, e->params);
+          if (tile.last && calls == CALL_BY_TILE) call_function(e, tile.c, args->c_stride, count, columns);
         }
       }
+      if (tile.last && calls == CALL_BY_BLOCK)
+        call_function(e, args->c + m * args->c_stride + n_begin, args->c_stride, rows, n_end - n_begin);
     }
   }
 }

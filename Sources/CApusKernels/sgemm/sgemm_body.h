@@ -35,7 +35,8 @@ APUS_INLINE void SGEMM_BODY(const apus_sgemm_tile *tile, const int rows, const i
         row[i] = at < 0 ? tile->zero : tile->a + at;
       }
     } else {
-      SGEMM_UNROLL for (int i = 0; i < rows; i++) row[i] = tile->a + (size_t)i * tile->a_row_stride;
+      const float *const first = tile->offsets ? tile->a + tile->offsets[tap] : tile->a;
+      SGEMM_UNROLL for (int i = 0; i < rows; i++) row[i] = first + (size_t)i * tile->a_row_stride;
     }
 #define SGEMM_STEP(at)                                                                                                 \
   do {                                                                                                                 \

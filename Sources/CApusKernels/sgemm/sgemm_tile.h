@@ -8,6 +8,7 @@
 typedef struct apus_sgemm_tile {
   const float *a;
   size_t a_row_stride;    ///< dense: row i begins at a + i * a_row_stride, and taps is at most 1
+  const ptrdiff_t *offsets; ///< windowed: row i under tap t begins at a + i * a_row_stride + offsets[t]
   const ptrdiff_t *table; ///< indirect: row i under tap t begins at a + table[i * table_stride + t], or at `zero`
   size_t table_stride;
   const float *zero;

@@ -53,6 +53,11 @@ APUS_INLINE vm vm_and(vm a, vm b) { return a & b; }
 APUS_INLINE int vm_any(vm a) { return a != 0; }
 APUS_INLINE vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 
+// x times 2^n, rounded once; and 1 / x to 14 bits.
+#define APUS_VEC_SCALES
+APUS_INLINE vf v_scale(vf x, vf n) { return _mm512_scalef_ps(x, n); }
+APUS_INLINE vf v_reciprocal_14(vf x) { return _mm512_rcp14_ps(x); }
+
 APUS_INLINE vf v_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 APUS_INLINE vf v_floor(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 APUS_INLINE vf v_ceil(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }

@@ -17,37 +17,49 @@ APUS_INLINE vf v_expm1_reduced(vf r) {
 }
 
 // n = round(x / ln 2) and r = x - n ln 2; the high part of ln 2 has 15 bits, so n times it is exact.
-APUS_INLINE vi v_exp_reduce(vf x, vf *r) {
+APUS_INLINE vf v_exp_reduce(vf x, vf *r) {
   const vf n = v_round(v_mul(x, v_set1(0x1.715476p+0f)));
   *r = v_fnma(n, v_set1(0x1.7f7d1cp-20f), v_fnma(n, v_set1(0x1.62e4p-1f), x));
-  return v_to_int(n);
+  return n;
+}
+
+// p times 2^n for a whole n in [-150, 128], rounded once.
+APUS_INLINE vf v_scaled(vf p, vf n) {
+#if defined(APUS_VEC_SCALES)
+  return v_scale(p, n);
+#else
+  // In two steps, so that 2^128 and denormal results come from the last multiplication.
+  const vi whole = v_to_int(n), half = vi_sra(whole, 1);
+  return v_mul(v_mul(p, vi_pow2(half)), vi_pow2(vi_sub(whole, half)));
+#endif
 }
 
 APUS_INLINE vf v_exp(vf x) {
   // Beyond these bounds the result is 0 or infinity whatever the argument. NaN passes: it is the second operand.
   vf r;
-  const vi n = v_exp_reduce(v_min(v_set1(89.0f), v_max(v_set1(-104.0f), x)), &r);
-  const vf p = v_add(v_set1(1.0f), v_expm1_reduced(r));
-  // In two steps, so that 2^128 and denormal results come from the last multiplication, rounded once.
-  const vi half = vi_sra(n, 1);
-  return v_mul(v_mul(p, vi_pow2(half)), vi_pow2(vi_sub(n, half)));
+  const vf n = v_exp_reduce(v_min(v_set1(89.0f), v_max(v_set1(-104.0f), x)), &r);
+  return v_scaled(v_add(v_set1(1.0f), v_expm1_reduced(r)), n);
 }
 
-// exp for arguments known to lie in [-87, 0] or to be NaN, or whose result below 2^-126 may become 0.
+// exp for arguments known to be at most 0 or NaN; results below 2^-126 may become 0.
 APUS_INLINE vf v_exp_nonpositive(vf x) {
   vf r;
-  const vf bound = v_max(v_set1(-87.0f), x);
-  const vi n = v_exp_reduce(bound, &r);
-  const vf y = v_mul(v_add(v_set1(1.0f), v_expm1_reduced(r)), vi_pow2(n));
+#if defined(APUS_VEC_SCALES)
+  const vf n = v_exp_reduce(v_max(v_set1(-104.0f), x), &r);
+  return v_scale(v_add(v_set1(1.0f), v_expm1_reduced(r)), n);
+#else
+  const vf n = v_exp_reduce(v_max(v_set1(-87.0f), x), &r);
+  const vf y = v_mul(v_add(v_set1(1.0f), v_expm1_reduced(r)), vi_pow2(v_to_int(n)));
   return v_select(v_lt(x, v_set1(-87.0f)), v_set1(0.0f), y);
+#endif
 }
 
 APUS_INLINE vf v_expm1(vf x) {
   vf r;
-  const vi n = v_exp_reduce(v_min(v_set1(89.0f), v_max(v_set1(-18.0f), x)), &r);
+  const vf n = v_exp_reduce(v_min(v_set1(89.0f), v_max(v_set1(-18.0f), x)), &r);
   const vf p = v_expm1_reduced(r);
   // Half of 2^n, so that n = 128 stays finite until the end.
-  const vf s = vi_pow2(vi_sub(n, vi_set1(1)));
+  const vf s = vi_pow2(vi_sub(v_to_int(n), vi_set1(1)));
   const vf h = v_fma(p, s, v_sub(s, v_set1(0.5f)));
   // Tiny arguments are their own result (and keep the sign of zero).
   return v_select(v_lt(v_abs(x), v_set1(0x1p-25f)), x, v_add(h, h));
@@ -95,10 +107,22 @@ APUS_INLINE vf v_log1p_unit(vf z) {
   return v_log1p_reduced(f, v_select(large, v_set1(1.0f), v_set1(0.0f)));
 }
 
+// 1 / x for x in [1, 2], one unit in the last place off at most.
+APUS_INLINE vf v_reciprocal(vf x) {
+#if defined(APUS_VEC_SCALES)
+  const vf y = v_reciprocal_14(x);
+  return v_fma(v_fnma(x, y, v_set1(1.0f)), y, y);
+#else
+  return v_div(v_set1(1.0f), x);
+#endif
+}
+
 // 1 / (1 + e^-x), by way of e^-|x| so that nothing overflows and small results keep their accuracy.
 APUS_INLINE vf v_sigmoid(vf x) {
-  const vf z = v_exp(v_neg(v_abs(x)));
-  return v_div(v_select(v_lt(x, v_set1(0.0f)), z, v_set1(1.0f)), v_add(v_set1(1.0f), z));
+  vf r;
+  const vf n = v_exp_reduce(v_max(v_set1(-104.0f), v_neg(v_abs(x))), &r);
+  const vf z = v_scaled(v_add(v_set1(1.0f), v_expm1_reduced(r)), n);
+  return v_mul(v_select(v_lt(x, v_set1(0.0f)), z, v_set1(1.0f)), v_reciprocal(v_add(v_set1(1.0f), z)));
 }
 
 APUS_INLINE vf v_tanh(vf x) {

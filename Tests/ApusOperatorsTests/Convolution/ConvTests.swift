@@ -31,6 +31,13 @@ import Testing
         Case(x: [0, 3, 5, 5], w: [2, 3, 3, 3], output: [3, 3]),
         Case(x: [1, 1, 5, 5], w: [1, 1, 5, 5], output: [1, 1]),
         Case(x: [1, 20, 8, 8], w: [40, 20, 3, 3], pads: [1, 1, 1, 1], output: [8, 8]),
+        // Few channels: several bands of rows, cut for threads, and paddings of each kind.
+        Case(x: [1, 3, 6, 1200], w: [2, 3, 3, 3], pads: [1, 1, 1, 1], output: [6, 1200]),
+        Case(x: [2, 3, 60, 70], w: [20, 3, 5, 5], strides: [2, 1], pads: [2, 2, 1, 1], output: [30, 69]),
+        Case(x: [1, 1, 28, 28], w: [6, 1, 5, 5], output: [24, 24]),
+        Case(x: [2, 7, 12, 9], w: [9, 7, 3, 4], dilations: [3, 1], pads: [4, 0, 1, 5], output: [11, 11]),
+        Case(x: [1, 2, 5, 5], w: [3, 2, 1, 1], strides: [2, 2], pads: [0, 1, 0, 0], output: [3, 3]),
+        Case(x: [3, 2, 400], w: [5, 2, 9], strides: [4], pads: [20, 8], output: [105]),
     ]
 
     private func attributes(_ c: Case) -> [String: AttributeValue] {
@@ -77,10 +84,20 @@ import Testing
         let last = try channelsLast(try floatTensor([c.x[0], c.w[0]] + c.output, result))
         var attributes = attributes(c)
         attributes["activation"] = .string("relu")
+        let isWindowed = c.group == 1 && c.x[1] <= WindowedConvolution.mostChannels && c.x.count <= 4 && c.dilations?.last ?? 1 == 1
+            && (c.w[2...].contains { $0 > 1 } || c.strides != nil)
         for evaluator in evaluators {
-            let y = try evaluator.evaluate(
-                "Conv", domain: "apus", opset: 1, attributes, [try channelsLast(x), w, bias, try channelsLast(residual), scale])[0]
+            let rest = [w, bias, try channelsLast(residual), scale]
+            let y = try evaluator.evaluate("Conv", domain: "apus", opset: 1, attributes, [try channelsLast(x)] + rest)[0]
             try expectClose(y, [c.x[0]] + c.output + [c.w[0]], try last.floats())
+            var first = attributes
+            first["input_first"] = .int(1)
+            if isWindowed {
+                let z = try evaluator.evaluate("Conv", domain: "apus", opset: 1, first, [x] + rest)[0]
+                try expectClose(z, [c.x[0]] + c.output + [c.w[0]], try last.floats())
+            } else {
+                expectError(.invalidModel) { _ = try evaluator.evaluate("Conv", domain: "apus", opset: 1, first, [x] + rest) }
+            }
         }
     }
 

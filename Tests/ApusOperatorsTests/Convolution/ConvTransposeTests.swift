@@ -28,6 +28,12 @@ import Testing
         Case(x: [1, 2, 2, 2], w: [2, 2, 2, 2], strides: [4, 4], padding: [1, 0], output: [7, 6]),
         Case(x: [1, 2, 2, 2], w: [2, 2, 2, 2], strides: [40, 40], output: [42, 42]),
         Case(x: [0, 2, 2, 2], w: [2, 2, 2, 2], strides: [2, 2], output: [4, 4]),
+        // One product whose columns are added: several bands, tall windows, taps that miss the output, and one pixel.
+        Case(x: [2, 5, 40, 33], w: [5, 3, 4, 4], strides: [2, 2], pads: [1, 1, 1, 1], output: [80, 66]),
+        Case(x: [1, 9, 30, 31], w: [9, 2, 9, 2], strides: [3, 4], dilations: [2, 1], pads: [10, 0, 3, 3], padding: [0, 2], output: [91, 121]),
+        Case(x: [1, 6, 1, 1], w: [6, 40, 4, 4], strides: [1, 1], output: [4, 4]),
+        Case(x: [3, 6, 1, 2], w: [6, 20, 4, 5], strides: [2, 1], pads: [0, 2, 1, 1], output: [3, 3]),
+        Case(x: [2, 3, 50], w: [3, 1, 5], strides: [2], pads: [7, 0], padding: [1], output: [97]),
     ]
 
     private func attributes(_ c: Case) -> [String: AttributeValue] {

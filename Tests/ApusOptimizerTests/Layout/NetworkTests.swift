@@ -17,7 +17,7 @@ import Testing
         x = b.node("Flatten", [x])
         b.output(b.node("Gemm", [x, try b.weights([54, 10], &r)]), "y")
         let found = try expectSame(b.graph)
-        #expect(found.transposes == 2)
+        #expect(found.transposes == 1)
         #expect(found.census["apus.Conv"] == 2 && found.census["apus.MaxPool"] == 1 && found.census["Relu"] == nil)
     }
 
@@ -35,9 +35,9 @@ import Testing
         x = b.node("Flatten", [b.node("GlobalAveragePool", [x])])
         b.output(b.node("Gemm", [x, try b.weights([12, 10], &r)]), "y")
         let found = try expectSame(b.graph)
-        #expect(found.transposes == 1)
+        #expect(found.transposes == 0)
         #expect(found.census == [
-            "Transpose": 1, "apus.Conv": 6, "apus.MaxPool": 1, "apus.GlobalAveragePool": 1, "Reshape": 1, "Flatten": 1, "apus.MatMul": 1,
+            "apus.Conv": 6, "apus.MaxPool": 1, "apus.GlobalAveragePool": 1, "Reshape": 1, "Flatten": 1, "apus.MatMul": 1,
         ])
     }
 
@@ -54,7 +54,7 @@ import Testing
             x = b.node("Concat", [a, c, b.relu(try b.convolution(pooled, 8, 2, &r, kernel: 1))], ["axis": .int(1)])
         }
         b.output(b.node("Flatten", [b.node("GlobalAveragePool", [x])]), "y")
-        #expect(try expectSame(b.graph).transposes == 1)
+        #expect(try expectSame(b.graph).transposes == 0)
     }
 
     /// Inverted bottlenecks, with and without gates: MobileNet, EfficientNet.
@@ -78,7 +78,7 @@ import Testing
         x = b.node("Flatten", [b.node("GlobalAveragePool", [x])])
         b.output(b.node("Gemm", [x, try b.weights([8, 10], &r)]), "y")
         let found = try expectSame(b.graph)
-        #expect(found.transposes == 1)
+        #expect(found.transposes == 0)
         #expect(found.census["Sigmoid"] == nil && found.census["Add"] == nil && found.census["Clip"] == nil)
         #expect(found.census["Mul", default: 0] == (isGated ? 2 : 0))
     }
@@ -97,7 +97,7 @@ import Testing
         }
         b.output(b.node("Sigmoid", [y]), "y")
         let found = try expectSame(b.graph)
-        #expect(found.transposes == 4)
+        #expect(found.transposes == 3)
         #expect(found.census["apus.ConvTranspose"] == 2 && found.census["BatchNormalization"] == nil && found.census["Relu"] == nil)
     }
 
@@ -129,7 +129,7 @@ import Testing
         let joined = try block(b.node("Concat", [up, first], ["axis": .int(1)]), 8, 8)
         b.output(try b.convolution(joined, 8, 3, &r), "y")
         let found = try expectSame(b.graph)
-        #expect(found.transposes == 2, "\(GraphPrinter.text(found))")
+        #expect(found.transposes == 1, "\(GraphPrinter.text(found))")
         #expect(found.census["apus.GroupNormalization"] == 6)
     }
 
@@ -151,7 +151,7 @@ import Testing
         }
         b.output(b.node("Concat", heads.map { $0 }, ["axis": .int(1)]), "y")
         for size in [8, 12] { try expectSame(b.graph, shapes: [[1, 3, size, 16]]) }
-        #expect(try optimized(b.graph).graph.transposes == 1)
+        #expect(try optimized(b.graph).graph.transposes == 0)
     }
 
     /// Random networks give the same with every set of passes.
