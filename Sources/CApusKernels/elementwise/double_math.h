@@ -58,7 +58,7 @@ static float sine_large(float x, uint64_t quarter_turns) {
   for (uint32_t i = 0; i < 5; i++) {
     const uint32_t word = two_over_pi[start / 32 + i];
     const int place = 96 + (int)(start % 32) - 32 * (int)i;
-    window |= place >= 0 ? (unsigned __int128)word << place : (unsigned __int128)(word >> -place);
+    window |= place >= 0 ? (unsigned __int128)word << place : (unsigned __int128)((uint64_t)word >> -place);
   }
   const unsigned __int128 turns = window * m;
   uint64_t quadrant = (uint64_t)(turns >> 126);

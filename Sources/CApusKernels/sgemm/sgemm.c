@@ -171,7 +171,7 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
         const size_t share = tile.taps * tile.k * nr * sizeof(float) / row_tiles;
         const bool ahead = n + columns < n_end && row_tiles > 1;
         tile.ahead_step = ahead && share ? share / (tile.taps * tile.k) : 0;
-        const apus_sgemm_tile_function *functions = kernel->ops->tiles + (divide_up(columns, kernel->lanes) - 1) * mr;
+        const size_t first_tile = (divide_up(columns, kernel->lanes) - 1) * mr; // of one panel
         for (size_t rt = 0; rt < row_tiles; rt++) {
           const size_t first = part(rows, row_tiles, rt), count = part(rows, row_tiles, rt + 1) - first;
           const size_t row = m + first;
@@ -186,7 +186,7 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
           tile.ahead = (const char *)(ahead ? tile.b + nr * depth : tile.b) + rt * share;
           tile.c = args->c + row * args->c_stride + n;
           tile.residual = residual ? residual + row * e->residual_stride + n : NULL;
-          (panels > 1 ? kernel->ops->row : functions[count - 1])(&tile);
+          (panels > 1 ? kernel->ops->row : kernel->ops->tiles[first_tile + count - 1])(&tile);
           if (tile.last && calls == CALL_BY_TILE) call_function(e, tile.c, args->c_stride, count, columns);
         }
       }
