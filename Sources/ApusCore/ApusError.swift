@@ -44,9 +44,16 @@ public struct ApusError: Error, Sendable, CustomStringConvertible {
     /// Name (or operator and index, where the node has no name) of the node concerned.
     public var node: String?
 
+    @_disfavoredOverload
     public init(_ code: Code, _ message: String, node: String? = nil) {
         self.code = code
         self.message = message
+        self.node = node
+    }
+
+    package init(_ code: Code, _ message: ErrorText, node: String? = nil) {
+        self.code = code
+        self.message = message.string
         self.node = node
     }
 
@@ -66,5 +73,34 @@ package func attributed<Result>(to node: @autoclosure () -> String, _ body: () t
         return try body()
     } catch let error as ApusError {
         throw error.at(node: node())
+    }
+}
+
+/// The message of an error as it is written: a literal with values in it.
+///
+/// `String` is put together by code that the compiler lays out in full wherever a message stands; over a thousand of them were a
+/// twentieth of the library. This does the same by calls.
+package struct ErrorText: ExpressibleByStringInterpolation {
+    let string: String
+
+    package init(stringLiteral value: String) { string = value }
+    package init(stringInterpolation: StringInterpolation) { string = stringInterpolation.string }
+
+    package struct StringInterpolation: StringInterpolationProtocol {
+        var string = ""
+
+        package init(literalCapacity: Int, interpolationCount: Int) {}
+
+        @inline(never)
+        package mutating func appendLiteral(_ literal: String) { string += literal }
+
+        @inline(never)
+        package mutating func appendInterpolation(_ value: String) { string += value }
+
+        @inline(never)
+        package mutating func appendInterpolation(_ value: Int) { string += value.description }
+
+        @inline(never)
+        package mutating func appendInterpolation<Value: CustomStringConvertible>(_ value: Value) { string += value.description }
     }
 }
