@@ -24,6 +24,17 @@ struct FlexAttentionOperator: Operator {
             self.graph = graph
             index = try subgraphIndex(graph, in: node)
         }
+
+        /// What the subgraph makes of the scores: a copy, since the softmax is computed in place and not in memory that is the subgraph's.
+        func apply(_ scores: Tensor, _ io: NodeIO) throws -> Tensor {
+            let results = try io.runSubgraph(index, [.tensor(scores)])
+            guard let result = try results.first?.asTensor(), result.type == scores.type, result.shape == scores.shape else {
+                throw ApusError(
+                    .shapeMismatch,
+                    "\(name) must make tensor(\(scores.type.name))\(scores.shape), found \(results.first?.type.description ?? "nothing")")
+            }
+            return try result.copied(budget: io.budget)
+        }
     }
 
     private let scale: Float?
@@ -82,84 +93,116 @@ struct FlexAttentionOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        try context.type(0).visitReal(Preparation(node: self, context: context))
-    }
-
-    private struct Preparation: RealVisitor {
-        let node: FlexAttentionOperator
-        let context: PrepareContext
-
-        func visit<T: Element>(_: T.Type) throws -> any PreparedNode where T.Number: Real {
-            try node.softmaxType(context.type(0)).visitReal(SoftmaxPreparation<T>(node: node, context: context))
+        let type = try context.type(0), scoreType = softmaxType(type)
+        let q = try context.shape(0), k = try context.shape(1), v = try context.shape(2)
+        let size = q[3], keys = k[2], length = q[2]
+        let scoreShape = try Shape([q[0], q[1], length, keys])
+        let sizes = Sizes(
+            rows: try checkedProduct([q[0], q[1], length]), length: length, keys: keys, size: size, width: v[3],
+            group: k[1] == 0 ? 1 : max(1, q[1] / k[1]), scale: scale ?? (size == 0 ? 1 : 1 / Float(size).squareRoot()))
+        let scoreModifier = scoreModifier, probabilityModifier = probabilityModifier
+        if try context.outputShape(0).count == 0 { return PreparedKernel("nothing") { _ in } }
+        let loops = try type.visitReal(LoopsVisitor(softmaxType: scoreType, sizes: sizes))
+        return PreparedKernel("flex_attention") { io in
+            var scores = try Tensor.allocate(scoreType, scoreShape, budget: io.budget)
+            loops.score(io, scores.pointer)
+            if let scoreModifier { scores = try scoreModifier.apply(scores, io) }
+            loops.softmax(io, scores.pointer)
+            if let probabilityModifier { scores = try probabilityModifier.apply(scores, io) }
+            loops.combine(io, scores.pointer)
+            withExtendedLifetime(scores) {}
         }
     }
 
-    private struct SoftmaxPreparation<T: Element>: RealVisitor where T.Number: Real {
-        let node: FlexAttentionOperator
-        let context: PrepareContext
+    private struct Sizes: Sendable {
+        /// Rows of scores: one for each query of each head.
+        let rows: Int
+        let length: Int
+        let keys: Int
+        let size: Int
+        let width: Int
+        /// Heads of queries that share one of keys and values.
+        let group: Int
+        let scale: Float
 
-        func visit<S: Element>(_: S.Type) throws -> any PreparedNode where S.Number: Real {
-            let q = try context.shape(0), k = try context.shape(1), v = try context.shape(2)
-            let size = q[3], width = v[3], keys = k[2], length = q[2]
-            let group = k[1] == 0 ? 1 : max(1, q[1] / k[1])
-            let scoreType = try node.softmaxType(context.type(0)), scoreShape = try Shape([q[0], q[1], length, keys])
-            let rows = try checkedProduct([q[0], q[1], length])
-            let scale = node.scale ?? (size == 0 ? 1 : 1 / Float(size).squareRoot())
-            // Half of the scale goes to each factor, rounded to their type.
-            let half = T(rounding: T.Number(scale.squareRoot())).number
-            let scoreModifier = node.scoreModifier, probabilityModifier = node.probabilityModifier
-            if try context.outputShape(0).count == 0 { return PreparedKernel("nothing") { _ in } }
-            return PreparedKernel("flex_attention") { io in
-                let queries = io.input(0, as: T.self), keyRows = io.input(1, as: T.self), values = io.input(2, as: T.self)
-                let output = io.output(0, as: T.self)
-                var scores = try Tensor.allocate(scoreType, scoreShape, budget: io.budget)
-                var elements = scores.pointer.assumingMemoryBound(to: S.self)
-                let chunk = max(1, elementwiseChunk / max(1, keys &* max(1, size)))
-                /// What a subgraph makes of the scores.
-                func modify(_ modifier: Modifier) throws {
-                    let results = try io.runSubgraph(modifier.index, [.tensor(scores)])
-                    guard let result = try results.first?.asTensor(), result.type == scoreType, result.shape == scoreShape else {
-                        throw ApusError(
-                            .shapeMismatch,
-                            "\(modifier.name) must make tensor(\(scoreType.name))\(scoreShape), found \(results.first?.type.description ?? "nothing")")
+        var chunk: Int { max(1, elementwiseChunk / max(1, keys &* max(1, size))) }
+    }
+
+    /// What happens to the scores, each over all rows.
+    private struct Loops: Sendable {
+        typealias Loop = @Sendable (NodeIO, UnsafeMutableRawPointer) -> Void
+        let score: Loop
+        let softmax: Loop
+        let combine: Loop
+    }
+
+    private struct LoopsVisitor: RealVisitor {
+        let softmaxType: ElementType
+        let sizes: Sizes
+
+        func visit<T: Element>(_: T.Type) throws -> Loops where T.Number: Real {
+            try softmaxType.visitReal(SoftmaxLoopsVisitor<T>(sizes: sizes))
+        }
+    }
+
+    private struct SoftmaxLoopsVisitor<T: Element>: RealVisitor where T.Number: Real {
+        let sizes: Sizes
+
+        func visit<S: Element>(_: S.Type) throws -> Loops where S.Number: Real {
+            let sizes = sizes
+            return Loops(
+                score: { io, scores in
+                    FlexAttentionOperator.score(io, T.self, scores.assumingMemoryBound(to: S.self), sizes)
+                },
+                softmax: { io, scores in
+                    FlexAttentionOperator.softmax(io, scores.assumingMemoryBound(to: S.self), sizes)
+                },
+                combine: { io, scores in
+                    FlexAttentionOperator.combine(io, T.self, scores.assumingMemoryBound(to: S.self), sizes)
+                })
+        }
+    }
+
+    private static func score<T: Element, S: Element>(_ io: NodeIO, _: T.Type, _ scores: UnsafeMutablePointer<S>, _ sizes: Sizes) {
+        let queries = io.input(0, as: T.self), keyRows = io.input(1, as: T.self), size = sizes.size, keys = sizes.keys
+        // Half of the scale goes to each factor, rounded to their type.
+        let half = T(rounding: T.Number(converting: Double(sizes.scale.squareRoot()))).number
+        io.pool.inChunks(sizes.rows, of: sizes.chunk) { range in
+            for row in range {
+                let query = queries + row * size, keyHead = keyRows + row / sizes.length / sizes.group * keys * size
+                for key in 0..<keys {
+                    var sum = T.Number.zero
+                    for i in 0..<size {
+                        let a = T(rounding: T.Number.multiply(query[i].number, half)).number
+                        let b = T(rounding: T.Number.multiply(keyHead[key * size + i].number, half)).number
+                        sum = T.Number.add(sum, T.Number.multiply(a, b))
                     }
-                    // The softmax is computed in place: not in memory that is the subgraph's.
-                    scores = try result.copied(budget: io.budget)
-                    elements = scores.pointer.assumingMemoryBound(to: S.self)
+                    scores[row * keys + key] = S(rounding: T(rounding: sum).number.cast(to: S.Number.self))
                 }
-                let first = elements
-                io.pool.inChunks(rows, of: chunk) { range in
-                    for row in range {
-                        let query = queries + row * size, keyHead = keyRows + row / length / group * keys * size
-                        for key in 0..<keys {
-                            var sum = T.Number.zero
-                            for i in 0..<size {
-                                let a = T(rounding: query[i].number * half).number, b = T(rounding: keyHead[key * size + i].number * half).number
-                                sum += a * b
-                            }
-                            first[row * keys + key] = S(rounding: S.Number(T(rounding: sum).number))
-                        }
-                    }
-                }
-                if let scoreModifier { try modify(scoreModifier) }
-                let second = elements
-                io.pool.inChunks(rows, of: chunk) { range in
-                    for row in range { FlexAttentionOperator.softmax(second + row * keys, keys) }
-                }
-                if let probabilityModifier { try modify(probabilityModifier) }
-                let third = elements
-                io.pool.inChunks(rows, of: chunk) { range in
-                    for row in range {
-                        let valueHead = values + row / length / group * keys * width
-                        for i in 0..<width {
-                            var sum = S.Number.zero
-                            for key in 0..<keys { sum += third[row * keys + key].number * S.Number(valueHead[key * width + i].number) }
-                            output[row * width + i] = T(rounding: T.Number(S(rounding: sum).number))
-                        }
-                    }
-                }
-                withExtendedLifetime(scores) {}
             }
+        }
+    }
+
+    private static func combine<T: Element, S: Element>(_ io: NodeIO, _: T.Type, _ scores: UnsafeMutablePointer<S>, _ sizes: Sizes) {
+        let values = io.input(2, as: T.self), output = io.output(0, as: T.self), width = sizes.width, keys = sizes.keys
+        io.pool.inChunks(sizes.rows, of: sizes.chunk) { range in
+            for row in range {
+                let valueHead = values + row / sizes.length / sizes.group * keys * width
+                for i in 0..<width {
+                    var sum = S.Number.zero
+                    for key in 0..<keys {
+                        let value = valueHead[key * width + i].number.cast(to: S.Number.self)
+                        sum = S.Number.add(sum, S.Number.multiply(scores[row * keys + key].number, value))
+                    }
+                    output[row * width + i] = T(rounding: S(rounding: sum).number.cast(to: T.Number.self))
+                }
+            }
+        }
+    }
+
+    private static func softmax<S: Element>(_ io: NodeIO, _ scores: UnsafeMutablePointer<S>, _ sizes: Sizes) where S.Number: Real {
+        io.pool.inChunks(sizes.rows, of: sizes.chunk) { range in
+            for row in range { softmax(scores + row * sizes.keys, sizes.keys) }
         }
     }
 

@@ -65,14 +65,23 @@ struct NonZeroOperator: Operator {
         for index in 0..<shape.count where isNonZero(index) { count += 1 }
         let result = try Shape([shape.rank, count])
         let target = try io.makeOutput(0, .int64, result).assumingMemoryBound(to: Int64.self)
-        var column = 0
-        for index in 0..<shape.count where isNonZero(index) {
-            var rest = index
-            for axis in stride(from: shape.rank - 1, through: 0, by: -1) {
-                target[axis &* count &+ column] = Int64(rest % shape[axis])
-                rest /= shape[axis]
+        let last = shape.rank - 1, length = shape[last]
+        // Row by row, with the coordinates of the row.
+        withUnsafeTemporaryAllocation(of: Int64.self, capacity: shape.rank) { row in
+            row.initialize(repeating: 0)
+            var column = 0
+            for start in stride(from: 0, to: shape.count, by: max(1, length)) {
+                for place in 0..<length where isNonZero(start &+ place) {
+                    for axis in 0..<last { target[axis &* count &+ column] = row[axis] }
+                    target[last &* count &+ column] = Int64(place)
+                    column &+= 1
+                }
+                for axis in (0..<last).reversed() {
+                    row[axis] &+= 1
+                    if row[axis] < shape[axis] { break }
+                    row[axis] = 0
+                }
             }
-            column += 1
         }
     }
 }
@@ -153,47 +162,80 @@ struct UniqueOperator: Operator {
         if type == .string {
             return PreparedKernel("unique") { io in
                 let elements = try io.value(0).asStrings().elements
-                let groups = try UniqueOperator.groups(io, geometry, isSorted, places) { a, b in
-                    let x = elements[a].bytes, y = elements[b].bytes
-                    return x == y ? 0 : x.lexicographicallyPrecedes(y) ? -1 : 1
+                let groups = try UniqueOperator.groups(io, geometry, isSorted, places) { keys in
+                    let order = elements.indices.sorted { elements[$0].bytes.lexicographicallyPrecedes(elements[$1].bytes) }
+                    var key: UInt64 = 0
+                    for (place, index) in order.enumerated() {
+                        if place > 0, elements[order[place - 1]].bytes != elements[index].bytes { key += 1 }
+                        keys[index] = key
+                    }
                 }
                 let chosen = try UniqueOperator.chosen(geometry, groups)
                 try io.setOutput(
                     0, .strings(StringTensor(shape: chosen.shape, elements: chosen.positions.map { elements[$0] })))
             }
         }
-        return try type.visit(Finding(geometry: geometry, isSorted: isSorted, places: places, type: type))
+        let writeKeys = try type.visit(KeyVisitor())
+        let move = try type.visitBits(Moving())
+        return PreparedKernel("unique") { io in
+            let elements = io.input(0), count = geometry.shape.count
+            let groups = try UniqueOperator.groups(io, geometry, isSorted, places) { writeKeys(count, elements, $0) }
+            let chosen = try UniqueOperator.chosen(geometry, groups)
+            move(chosen.positions, elements, try io.makeOutput(0, type, chosen.shape))
+        }
     }
 
-    private struct Finding: ElementVisitor {
-        let geometry: Geometry
-        let isSorted: Bool
-        let places: Places
-        let type: ElementType
-
-        func visit<T: Element>(_: T.Type) throws -> any PreparedNode {
-            let (geometry, isSorted, places, type) = (geometry, isSorted, places, type)
-            return PreparedKernel("unique") { io in
-                let elements = io.input(0, as: T.self)
-                let groups = try UniqueOperator.groups(io, geometry, isSorted, places) { a, b in
-                    let x = elements[a].number, y = elements[b].number
-                    if x == y { return 0 }
-                    // NaN is one value, greater than all numbers.
-                    if T.Number.isFloat, x.isNotANumber || y.isNotANumber {
-                        return x.isNotANumber && y.isNotANumber ? 0 : x.isNotANumber ? 1 : -1
+    /// Writes a number for each element, ordered as the elements are and equal where they are equal.
+    private struct KeyVisitor: ElementVisitor {
+        func visit<T: Element>(_: T.Type) throws -> @Sendable (Int, UnsafeRawPointer, UnsafeMutablePointer<UInt64>) -> Void {
+            { count, elements, keys in
+                let elements = elements.assumingMemoryBound(to: T.self)
+                let sign: UInt64 = 1 << 63
+                for index in 0..<count {
+                    let number = elements[index].number
+                    if !T.Number.isFloat {
+                        let bits = UInt64(bitPattern: number.int64)
+                        keys[index] = T.Number.lowest < T.Number.zero ? bits ^ sign : bits
+                    } else if number.isNotANumber {
+                        // NaN is one value, greater than all numbers.
+                        keys[index] = .max
+                    } else {
+                        // Both zeros are one value.
+                        let bits = number == T.Number.zero ? 0 : number.double.bitPattern
+                        keys[index] = bits & sign == 0 ? bits | sign : ~bits
                     }
-                    return x < y ? -1 : 1
                 }
-                let chosen = try UniqueOperator.chosen(geometry, groups)
-                let target = try io.makeOutput(0, type, chosen.shape).assumingMemoryBound(to: T.self)
-                for (index, position) in chosen.positions.enumerated() { target[index] = elements[position] }
             }
         }
     }
 
-    /// The slices' groups, each by its first slice, in the order asked for; writes the other outputs.
+    private struct Moving: BitsVisitor {
+        func visit<T: BitwiseCopyable & Equatable & Sendable>(
+            _: T.Type
+        ) throws -> @Sendable ([Int], UnsafeRawPointer, UnsafeMutableRawPointer) -> Void {
+            { positions, elements, target in
+                let elements = elements.assumingMemoryBound(to: T.self), target = target.assumingMemoryBound(to: T.self)
+                for (index, position) in positions.enumerated() { target[index] = elements[position] }
+            }
+        }
+    }
+
+    /// The slices' groups, each by its first slice, in the order asked for; writes the other outputs. `writeKeys` writes a number for
+    /// each element, by which elements are compared.
     private static func groups(
-        _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ places: Places, _ compare: (Int, Int) -> Int
+        _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ places: Places, _ writeKeys: (UnsafeMutablePointer<UInt64>) -> Void
+    ) throws -> [Int] {
+        let elements = geometry.shape.count
+        let storage = try Storage.allocate(
+            byteCount: try elements.multiplied(by: 8), budget: io.budget, purpose: "the order of \(elements) elements")
+        defer { withExtendedLifetime(storage) {} }
+        let keys = storage.base.assumingMemoryBound(to: UInt64.self)
+        writeKeys(keys)
+        return try groups(io, geometry, isSorted, places, keys)
+    }
+
+    private static func groups(
+        _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ places: Places, _ keys: UnsafePointer<UInt64>
     ) throws -> [Int] {
         let count = geometry.count, parts = geometry.outer * geometry.inner
         let bytes = try count.multiplied(by: 64)
@@ -201,8 +243,8 @@ struct UniqueOperator: Operator {
         defer { io.budget.release(bytes) }
         func order(_ a: Int, _ b: Int) -> Int {
             for part in 0..<parts {
-                let result = compare(geometry.position(a, part), geometry.position(b, part))
-                if result != 0 { return result }
+                let x = keys[geometry.position(a, part)], y = keys[geometry.position(b, part)]
+                if x != y { return x < y ? -1 : 1 }
             }
             return 0
         }

@@ -218,7 +218,7 @@ struct ResizeOperator: Operator {
             return try prepareNearest(context, type, input, output, axes, rounding)
         case .weighted(let kernel):
             let weights = axes.map { ($0.axis, $0.weights(kernel, antialias: antialias, excludeOutside: excludeOutside)) }
-            return try type.visit(Weighting(input: input, axes: weights.reversed(), extrapolation: extrapolation))
+            return try Weighting(input: input, axes: weights.reversed(), extrapolation: extrapolation).prepare(type)
         }
     }
 
@@ -321,17 +321,45 @@ struct ResizeOperator: Operator {
 
     // MARK: Weighted
 
+    /// How elements become numbers to weigh and how these become elements; nil where elements are such numbers.
+    private struct Conversion: Sendable {
+        let isDouble: Bool
+        let loops: (widen: UnaryLoop, narrow: UnaryLoop)?
+    }
+
+    private struct ConversionVisitor: ElementVisitor {
+        func visit<T: Element>(_: T.Type) throws -> Conversion {
+            if T.self == Float.self || T.self == Double.self { return Conversion(isDouble: T.self == Double.self, loops: nil) }
+            let isWide = T.self == Int32.self || T.self == Int64.self || T.self == UInt32.self || T.self == UInt64.self
+            return isWide ? conversion(T.self, Double.self) : conversion(T.self, Float.self)
+        }
+
+        private func conversion<T: Element, A: Arithmetic>(_: T.Type, _: A.Type) -> Conversion {
+            let widen: UnaryLoop = { count, x, y in
+                let x = x.assumingMemoryBound(to: T.self), y = y.assumingMemoryBound(to: A.self)
+                for index in 0..<count { y[index] = A(converting: x[index].number.double) }
+            }
+            let narrow: UnaryLoop = { count, x, y in
+                let x = x.assumingMemoryBound(to: A.self), y = y.assumingMemoryBound(to: T.self)
+                let low = T.Number.lowest.double, high = T.Number.highest.double
+                for index in 0..<count {
+                    let value = x[index].double
+                    y[index] = T(rounding: T.Number(converting: T.Number.isFloat ? value : max(low, min(high, value))))
+                }
+            }
+            return Conversion(isDouble: A.self == Double.self, loops: (widen, narrow))
+        }
+    }
+
     /// One pass for each axis, the last one first; integers and 16-bit floats are converted before and after.
-    private struct Weighting: ElementVisitor {
+    private struct Weighting {
         let input: Shape
         let axes: [(Int, AxisWeights)]
         let extrapolation: Float
 
-        func visit<T: Element>(_: T.Type) throws -> any PreparedNode {
-            if T.self == Double.self || T.self == Int32.self || T.self == Int64.self || T.self == UInt32.self || T.self == UInt64.self {
-                return try passes(T.self, Double.self)
-            }
-            return try passes(T.self, Float.self)
+        func prepare(_ type: ElementType) throws -> any PreparedNode {
+            let conversion = try type.visit(ConversionVisitor()), width = type.byteWidth ?? 1
+            return conversion.isDouble ? try passes(Double.self, conversion, width) : try passes(Float.self, conversion, width)
         }
 
         private struct Pass {
@@ -340,7 +368,10 @@ struct ResizeOperator: Operator {
             let inner: Int
         }
 
-        private func passes<T: Element, A: BinaryFloatingPoint & BitwiseCopyable & Arithmetic>(_: T.Type, _: A.Type) throws -> any PreparedNode {
+        /// `width`: bytes of an element of the input and the output.
+        private func passes<A: BinaryFloatingPoint & BitwiseCopyable & Arithmetic>(
+            _: A.Type, _ conversion: Conversion, _ width: Int
+        ) throws -> any PreparedNode {
             var dimensions = input.dimensions
             var passes: [Pass] = []
             var largest = input.count
@@ -350,7 +381,7 @@ struct ResizeOperator: Operator {
                 dimensions[axis] = weights.to
                 largest = max(largest, try Shape(dimensions).count)
             }
-            let converts = T.self != A.self
+            let loops = conversion.loops, converts = loops != nil
             let inputCount = input.count, outputCount = try Shape(dimensions).count
             let half = try largest.multiplied(by: MemoryLayout<A>.stride).roundedUp(to: 64)
             // Two buffers in turn; none where one pass goes from input to output.
@@ -362,10 +393,10 @@ struct ResizeOperator: Operator {
                 )
                 var source = UnsafePointer(buffers.0)
                 var usesFirst = false
-                if converts {
-                    let from = io.input(0, as: T.self)
+                if let loops {
+                    let from = io.input(0)
                     io.pool.inChunks(inputCount) { range in
-                        for index in range { buffers.0[index] = A(converting: from[index].number.double) }
+                        loops.widen(range.count, from + range.lowerBound &* width, buffers.0 + range.lowerBound)
                     }
                 } else {
                     source = io.input(0, as: A.self)
@@ -379,15 +410,10 @@ struct ResizeOperator: Operator {
                     source = UnsafePointer(target)
                     usesFirst.toggle()
                 }
-                if converts {
-                    let to = io.output(0, as: T.self)
-                    let low = T.Number.lowest.double, high = T.Number.highest.double
-                    let last = source
+                if let loops {
+                    let to = io.output(0), last = source
                     io.pool.inChunks(outputCount) { range in
-                        for index in range {
-                            let value = last[index].double
-                            to[index] = T(rounding: T.Number(converting: T.Number.isFloat ? value : max(low, min(high, value))))
-                        }
+                        loops.narrow(range.count, last + range.lowerBound, to + range.lowerBound &* width)
                     }
                 } else if passes.isEmpty {
                     io.output(0, as: A.self).update(from: source, count: outputCount)

@@ -14,6 +14,21 @@ extension PrepareContext {
     /// Constants are converted once per session and shared. The node may use `input`, `output`, `workspace` and `pool` of
     /// its `NodeIO`, not `view`, `value`, `makeOutput` and `setOutput`; all its 16-bit outputs must have known shapes.
     package func throughFloat32(_ prepare: (PrepareContext) throws -> any PreparedNode) throws -> any PreparedNode {
+        guard let bridge = try Float32Bridge(self) else { return try prepare(self) }
+        return try bridge.node(around: prepare(bridge.context))
+    }
+}
+
+/// What `PrepareContext.throughFloat32` settles: the conversions, and the context between them. Apart from that function, since the
+/// compiler makes a copy of a function for each closure that it is called with.
+private struct Float32Bridge {
+    let context: PrepareContext
+    private let conversions: [ShortFloatNode.Conversion]
+    private let results: [ShortFloatNode.Conversion]
+    private let end: Int
+
+    /// nil where no input or output is a 16-bit float.
+    init?(_ context: PrepareContext) throws {
         var end = 0
         func reserve(_ shape: Shape) throws -> Int {
             let start = end
@@ -21,13 +36,13 @@ extension PrepareContext {
             return start
         }
         var conversions: [ShortFloatNode.Conversion] = [], results: [ShortFloatNode.Conversion] = []
-        var inputs = inputs, outputs = outputs
+        var inputs = context.inputs, outputs = context.outputs
         for (index, info) in inputs.enumerated() {
             guard let info, case .tensor(let type, _) = info.type, type.isShortFloat else { continue }
-            let shape = try shape(index)
+            let shape = try context.shape(index)
             var converted = ValueInfo(.float32, shape)
-            if let tensor = constant(index) {
-                let storage = try packed.storage(of: tensor, key: "float32") { tensor, budget in
+            if let tensor = context.constant(index) {
+                let storage = try context.packed.storage(of: tensor, key: "float32") { tensor, budget in
                     let copy = try Tensor.allocate(.float32, tensor.shape, budget: budget)
                     widen(tensor.type, tensor.pointer, copy.pointer.assumingMemoryBound(to: Float.self), count: tensor.count)
                     return copy.storage
@@ -41,13 +56,20 @@ extension PrepareContext {
         }
         for (index, info) in outputs.enumerated() {
             guard case .tensor(let type, _) = info.type, type.isShortFloat else { continue }
-            let shape = try outputShape(index)
+            let shape = try context.outputShape(index)
             results.append(.init(index: index, type: type, count: shape.count, place: .workspace(try reserve(shape))))
             outputs[index] = ValueInfo(.float32, shape)
         }
-        if conversions.isEmpty && results.isEmpty { return try prepare(self) }
-        let inner = try prepare(PrepareContext(inputs: inputs, outputs: outputs, levels: levels, threads: threads, packed: packed))
-        return ShortFloatNode(inner, inputs: conversions, outputs: results, innerWorkspace: end, total: try end.adding(inner.workspaceByteCount))
+        if conversions.isEmpty && results.isEmpty { return nil }
+        self.context = PrepareContext(
+            inputs: inputs, outputs: outputs, levels: context.levels, threads: context.threads, packed: context.packed)
+        self.conversions = conversions
+        self.results = results
+        self.end = end
+    }
+
+    func node(around inner: any PreparedNode) throws -> any PreparedNode {
+        ShortFloatNode(inner, inputs: conversions, outputs: results, innerWorkspace: end, total: try end.adding(inner.workspaceByteCount))
     }
 }
 
