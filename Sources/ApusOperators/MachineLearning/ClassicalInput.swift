@@ -4,6 +4,20 @@ import ApusGraph
 /// Input types of the classical models, whose numbers are used as floats.
 let classicalTypes: [ElementType] = [.float32, .float64, .int64, .int32]
 
+extension ElementType {
+    /// As `visit`, for `classicalTypes` and float16 only.
+    func visitClassical<Visitor: ElementVisitor>(_ visitor: Visitor) throws -> Visitor.Output {
+        switch self {
+        case .float32: try visitor.visit(Float.self)
+        case .float64: try visitor.visit(Double.self)
+        case .float16: try visitor.visit(Half.self)
+        case .int64: try visitor.visit(Int64.self)
+        case .int32: try visitor.visit(Int32.self)
+        default: throw unsupported("a float of 16 bits or more, int64 or int32")
+        }
+    }
+}
+
 /// Rows and features of a classical model's input: [N, F], or [F] as one row.
 func rowsAndFeatures(_ shape: PartialShape) throws -> (rows: Dimension, features: Dimension)? {
     guard let dimensions = shape.dimensions else { return nil }

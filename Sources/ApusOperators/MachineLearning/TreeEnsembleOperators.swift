@@ -24,7 +24,7 @@ private struct Scoring: Sendable {
         let rows = shape.rank == 1 ? 1 : shape[0], features = shape.rank == 1 ? shape[0] : shape[1]
         let sumBytes = try rows.multiplied(by: targets).multiplied(by: 8)
         let total = try sumsOffset.adding(sumBytes).adding(rows.multiplied(by: targets))
-        let score = try context.type(0).visit(
+        let score = try context.type(0).visitClassical(
             Visitor(scoring: self, rows: rows, features: features, sumsOffset: sumsOffset, flagsOffset: sumsOffset.adding(sumBytes)))
         return Prepared(rows: rows, workspaceByteCount: max(64, total), run: score)
     }
@@ -167,7 +167,7 @@ struct TreeEnsembleOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let prepared = try scoring.prepared(context)
-        let write = try context.type(0).visit(Writer(targets: scoring.targets, transform: transform))
+        let write = try context.type(0).visitClassical(Writer(targets: scoring.targets, transform: transform))
         return PreparedKernel("tree ensemble", workspace: prepared.workspaceByteCount) { io in
             prepared.run(io) { row, sums, _ in write(sums, row, io.output(0)) }
         }

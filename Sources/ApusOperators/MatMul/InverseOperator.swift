@@ -21,7 +21,7 @@ struct InverseOperator: Operator {
         let shape = try context.shape(0), size = shape[shape.rank - 1]
         // No matrices, or some without elements: sizes need not fit together then.
         if shape.count == 0 { return PreparedKernel("nothing") { _ in } }
-        return try context.type(0).visit(
+        return try context.type(0).visitFloat(
             Visitor(size: size, count: shape.count / (size * size), bytes: try checkedProduct([2, size, size, 8])))
     }
 

@@ -103,7 +103,7 @@ struct HardmaxOperator: Operator {
         let shape = try context.shape(0)
         var split = try AxisSplit(joinsAxes && axis == shape.rank ? Shape(shape.dimensions + [1]) : shape, axis: axis)
         if joinsAxes { split = try AxisSplit(Shape([split.outer, split.length &* split.inner]), axis: 1) }
-        return try context.type(0).visit(HardmaxVisitor(split: split))
+        return try context.type(0).visitFloat(HardmaxVisitor(split: split))
     }
 }
 

@@ -45,7 +45,7 @@ struct CropAndResizeOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        try context.type(0).visit(
+        try context.type(0).visitFloat(
             Visitor(input: try context.shape(0), output: try context.outputShape(0), isBilinear: isBilinear, outside: outside))
     }
 

@@ -193,6 +193,17 @@ extension ElementType {
         }
     }
 
+    /// As `visit`, for floats of 16 bits and more only.
+    package func visitFloat<Visitor: ElementVisitor>(_ visitor: Visitor) throws -> Visitor.Output {
+        switch self {
+        case .float32: try visitor.visit(Float.self)
+        case .float64: try visitor.visit(Double.self)
+        case .float16: try visitor.visit(Half.self)
+        case .bfloat16: try visitor.visit(BFloat16.self)
+        default: throw unsupported("a float of 16 bits or more")
+        }
+    }
+
     /// Calls the visitor with the Swift type of this type: float, double, integers of 8 bits and more, bool.
     package func visitArithmetic<Visitor: ArithmeticVisitor>(_ visitor: Visitor) throws -> Visitor.Output {
         switch self {
