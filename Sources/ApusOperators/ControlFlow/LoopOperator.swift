@@ -73,6 +73,7 @@ struct LoopOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let (bodyIndex, stateCount, scanCount, leadingShapes) = (bodyIndex, stateCount, scanCount, leadingShapes)
+        let takesOptional = body.inputs[2...].map { body.values[$0.index].type?.kind == .optional }
         let expected = context.outputs
         let scanTypes = expected[stateCount...].map { info -> ValueType in
             guard case .tensor(let type, let shape) = info.type else { return info.type }
@@ -96,7 +97,11 @@ struct LoopOperator: Operator {
                 for index in stacks.indices { try stacks[index].append(outputs[1 + stateCount + index]) }
                 outputs.removeLast(scanCount)
                 outputs.removeFirst()
-                state = outputs
+                state = zip(takesOptional, outputs).map { takesOptional, value in
+                    // A body that opens an optional takes one in the next iteration, too.
+                    guard takesOptional, value.type.kind != .optional else { return value }
+                    return .optional(OptionalValue(elementType: value.type, element: value))
+                }
                 iteration += 1
             }
             for (index, last) in state.enumerated() {
