@@ -8,7 +8,7 @@ import ApusRuntime
 public enum Stage: String, Sendable, CaseIterable {
     /// The graph as the file has it.
     case load
-    /// Functions expanded, nodes sorted, initializers that are only defaults of inputs told apart.
+    /// Functions and Gradient nodes expanded, nodes sorted, initializers that are only defaults of inputs told apart.
     case inline
     /// Types and shapes inferred.
     case infer
@@ -49,6 +49,7 @@ package final class Compilation {
         for input in inputs { graph.initializers[input] = nil }
         try FunctionInliner.inline(model.functions, into: graph)
         try prepare(graph)
+        try GradientExpansion.expand(graph)
         CustomOperators(options.operators).attach(to: graph)
         try Compilation.checkSupport(graph)
         if stage == .inline { return graph }

@@ -177,7 +177,10 @@ package struct InferenceContext {
         let shape = try shape(index)
         guard let dimensions = shape.dimensions else { return nil }
         guard range.contains(dimensions.count) else {
-            throw ApusError(.shapeMismatch, "input \(index) has shape \(shape), whose rank must be in \(range)")
+            let least = (0..<64).first(where: range.contains) ?? 0
+            let most = range.contains(.max) ? nil : (0..<64).last(where: range.contains)
+            let allowed = most.map { $0 == least ? "\(least)" : "\(least) to \($0)" } ?? "at least \(least)"
+            throw ApusError(.shapeMismatch, "input \(index) has shape \(shape), whose rank must be \(allowed)")
         }
         return dimensions
     }

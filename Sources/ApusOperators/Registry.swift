@@ -47,6 +47,7 @@ package enum Registry {
         FlattenOperator.self,
         FlexAttentionOperator.self,
         FusedOperator.self,
+        GatherBlockQuantizedOperator.self,
         GatherElementsOperator.self,
         GatherNDOperator.self,
         GatherOperator.self,
@@ -94,10 +95,13 @@ package enum Registry {
         QuantizeLinearOperator.self,
         QuantizedAveragePoolOperator.self,
         QuantizedBinaryOperator.self,
+        QuantizedConcatOperator.self,
         QuantizedConvolutionOperator.self,
+        QuantizedMeanOperator.self,
         QuantizedProductOperator.self,
         QuantizedSoftmaxOperator.self,
         QuantizedUnaryOperator.self,
+        QuantizedWhereOperator.self,
         RandomFillOperator.self,
         RangeOperator.self,
         RecurrentOperator.self,
@@ -126,6 +130,7 @@ package enum Registry {
         StringConcatOperator.self,
         StringNormalizerOperator.self,
         StringSplitOperator.self,
+        SumLikeOperator.self,
         SupportVectorClassifierOperator.self,
         SupportVectorRegressorOperator.self,
         SwiGLUOperator.self,
@@ -162,9 +167,14 @@ package enum Registry {
         return table
     }()
 
+    /// Operators that become others when a model is loaded.
+    package static let expanded = [
+        Schema("Gradient", domain: "ai.onnx.preview.training", since: [1], inputs: 1...Int.max, outputs: 1...Int.max)
+    ]
+
     /// The schemas of all operators, sorted by domain and name.
     package static var schemas: [Schema] {
-        operators.flatMap { $0.schemas }.sorted { ($0.domain, $0.opType) < ($1.domain, $1.opType) }
+        (operators.flatMap { $0.schemas } + expanded).sorted { ($0.domain, $0.opType) < ($1.domain, $1.opType) }
     }
 
     package static func schema(domain: String, opType: String) -> Schema? {

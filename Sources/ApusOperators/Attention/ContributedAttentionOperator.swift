@@ -2,52 +2,90 @@ import ApusCore
 import ApusGraph
 import CApusKernels
 
-/// com.microsoft.Attention (one product makes Q, K and V) and com.microsoft.MultiHeadAttention (Q, K and V are inputs).
+/// com.microsoft.Attention (one product makes Q, K and V), QAttention (the same of 8-bit integers) and MultiHeadAttention (Q, K
+/// and V are inputs, which may be packed as [batch, sequence, heads, 3, size], or K and V as [batch, keys, heads, 2, size]).
 ///
 /// Masks count as onnxruntime has them: masked positions get `mask_filter_value`, later ones of a causal mask the least number.
+/// With `past_sequence_length` the cache is a buffer of fixed length, of which that many positions are filled.
 struct ContributedAttentionOperator: Operator {
-    static let schemas = [
-        Schema("Attention", domain: "com.microsoft", since: [1], inputs: 2...7, outputs: 1...2),
-        Schema("MultiHeadAttention", domain: "com.microsoft", since: [1], inputs: 1...8, outputs: 1...3),
+    /// Positions of the inputs; nil: the operator has none of that kind.
+    private struct Form: Sendable {
+        var inputs: ClosedRange<Int>
+        var outputs: ClosedRange<Int>
+        /// The matrix that makes Q, K and V.
+        var weights: Int?
+        var bias: Int
+        var mask: Int
+        var added: Int?
+        var past: Int
+        /// Where the cache is two tensors, the other one.
+        var pastValues: Int?
+        var pastLength: Int?
+        var quantized: QuantizedProjection.Inputs?
+        var floats: [Int]
+    }
+
+    private static let forms: [String: Form] = [
+        "Attention": Form(
+            inputs: 2...7, outputs: 1...2, weights: 1, bias: 2, mask: 3, added: 5, past: 4, pastLength: 6, floats: [0, 1, 2, 4, 5]),
+        "MultiHeadAttention": Form(
+            inputs: 1...9, outputs: 1...4, bias: 3, mask: 4, added: 5, past: 6, pastValues: 7, pastLength: 8,
+            floats: [0, 1, 2, 3, 5, 6, 7]),
+        "QAttention": Form(
+            inputs: 5...9, outputs: 1...2, weights: 1, bias: 2, mask: 5, past: 8,
+            quantized: .init(a: 0, b: 1, aScale: 3, aZeroPoint: 6, bScale: 4, bZeroPoint: 7, bias: 2), floats: [2, 3, 4, 8]),
     ]
 
-    private let isMultiHead: Bool
+    static let schemas = forms.sorted { $0.key < $1.key }.map {
+        Schema($0.key, domain: "com.microsoft", since: [1], inputs: $0.value.inputs, outputs: $0.value.outputs)
+    }
+
+    private let form: Form
     private let heads: Int
     private let isCausal: Bool
     private let scale: Float?
     private let filter: Float
     private let hiddenSizes: [Int]?
+    /// Whether the cache has room for more than it holds.
+    private let hasPastLength: Bool
 
-    /// Positions of inputs that differ between the two.
-    private var bias: Int { isMultiHead ? 3 : 2 }
-    private var mask: Int { isMultiHead ? 4 : 3 }
-    private var added: Int { 5 }
-    private var pastKey: Int { isMultiHead ? 6 : 4 }
+    private var isMultiHead: Bool { form.weights == nil }
 
     init(_ node: NodeReader) throws {
-        isMultiHead = node.opType == "MultiHeadAttention"
+        guard let form = Self.forms[node.opType] else { throw ApusError(.internal, "\(node.opType) has no form") }
+        self.form = form
         heads = try node.int("num_heads")
         isCausal = try node.bool("unidirectional", default: false)
         scale = try node.optionalFloat("scale").flatMap { $0 == 0 ? nil : $0 }
         filter = try node.float("mask_filter_value", default: -10000)
-        hiddenSizes = isMultiHead ? nil : try node.optionalInts("qkv_hidden_sizes").flatMap { $0.isEmpty ? nil : $0 }
+        let isPlain = form.weights != nil && form.quantized == nil
+        hiddenSizes = isPlain ? try node.optionalInts("qkv_hidden_sizes").flatMap { $0.isEmpty ? nil : $0 } : nil
         guard heads >= 1 else { throw ApusError(.invalidModel, "attribute \"num_heads\" is \(heads); it must be at least 1") }
-        if !isMultiHead {
-            for name in ["do_rotary", "past_present_share_buffer"] where try node.int(name, default: 0) != 0 {
-                throw ApusError(.unsupported, "com.microsoft.Attention with \(name) is not supported")
+        hasPastLength = form.pastLength.map(node.hasInput) ?? false
+        if form.weights != nil {
+            guard try node.int("do_rotary", default: 0) == 0 else {
+                throw ApusError(.unsupported, "\(node.opType) that rotates Q and K (attribute \"do_rotary\") is not supported")
             }
-            _ = try node.optionalInt("rotary_embedding_dim")
-            if node.hasInput(6) { throw ApusError(.unsupported, "com.microsoft.Attention with a shared cache is not supported") }
+            if isPlain { _ = try node.optionalInt("rotary_embedding_dim") }
+            let shares = try node.bool("past_present_share_buffer", default: false)
+            guard shares == hasPastLength else {
+                throw ApusError(.invalidModel, "past_sequence_length must be given where past_present_share_buffer is set, and only there")
+            }
         }
         if let hiddenSizes {
             guard hiddenSizes.count == 3, hiddenSizes.allSatisfy({ $0 >= 0 && $0 % heads == 0 }), hiddenSizes[0] == hiddenSizes[1] else {
                 throw ApusError(.invalidModel, "qkv_hidden_sizes \(hiddenSizes) must be three multiples of \(heads), the first two equal")
             }
         }
-        guard !isMultiHead || node.hasInput(6) == node.hasInput(7) else {
+        if let pastValues = form.pastValues, node.hasInput(form.past) != node.hasInput(pastValues) {
             throw ApusError(.invalidModel, "past_key and past_value must be given together")
         }
+        guard !hasPastLength || node.hasInput(form.past) else {
+            throw ApusError(.invalidModel, "past_sequence_length needs a cache")
+        }
     }
+
+    var parameterInputs: [Int] { hasPastLength ? form.pastLength.map { [$0] } ?? [] : [] }
 
     /// Concrete sizes, and where Q, K and V come from.
     private struct Plan {
@@ -56,101 +94,151 @@ struct ContributedAttentionOperator: Operator {
         /// Without the cache.
         var keys: Int
         var past: Int
+        /// Positions of the cache, filled or not; nil: as many as are filled.
+        var capacity: Int?
         var size: Int
         var valueSize: Int
+        var q: AttentionView
+        var k: AttentionView
+        var v: AttentionView
+
+        /// Positions of the cache after the run.
+        var present: Int { capacity ?? past + keys }
     }
 
-    private func plan(_ shape: (Int) throws -> Shape?) throws -> Plan? {
+    /// nil: a shape, or the filled part of the cache, is not known yet.
+    private func plan(_ shape: (Int) throws -> Shape?, integers: (Int) throws -> [Int]?) throws -> Plan? {
         guard let q = try shape(0) else { return nil }
         func wrong(_ index: Int, _ found: Shape, _ expected: String) -> ApusError {
             ApusError(.shapeMismatch, "input \(index) has shape \(found), \(expected) expected")
         }
-        guard q.rank == 3 else { throw wrong(0, q, "[batch, sequence, hidden]") }
-        var plan = Plan(batch: q[0], queries: q[1], keys: q[1], past: 0, size: 0, valueSize: 0)
-        if isMultiHead {
-            guard let k = try shape(1), let v = try shape(2) else { return nil }
+        guard q.rank == 3 || q.rank == 5 && isMultiHead else { throw wrong(0, q, "[batch, sequence, hidden]") }
+        let none = AttentionView(batch: 0, head: 0, row: 0)
+        var plan = Plan(batch: q[0], queries: q[1], keys: q[1], past: 0, size: 0, valueSize: 0, q: none, k: none, v: none)
+        if q.rank == 5 {
+            guard q[2] == heads, q[3] == 3 else { throw wrong(0, q, "[batch, sequence, \(heads), 3, size]") }
+            (plan.size, plan.valueSize) = (q[4], q[4])
+            plan.q = .packed(q[1], heads, 3, q[4])
+            (plan.k, plan.v) = (plan.q, plan.q)
+        } else if isMultiHead {
+            guard let k = try shape(1) else { return nil }
             guard q[2] % heads == 0 else { throw wrong(0, q, "a hidden size that \(heads) divides") }
             plan.size = q[2] / heads
-            if k.rank == 4 {
-                guard v.rank == 4, k[0] == q[0], k[1] == heads, k[3] == plan.size else { throw wrong(1, k, "[batch, heads, keys, size]") }
-                guard v[0] == q[0], v[1] == heads, v[2] == k[2] else { throw wrong(2, v, "[batch, heads, keys, size]") }
+            plan.q = .sequenceFirst(q[1], heads, plan.size)
+            if k.rank == 5 {
+                guard k[0] == q[0], k[2] == heads, k[3] == 2, k[4] == plan.size else { throw wrong(1, k, "[batch, keys, \(heads), 2, \(plan.size)]") }
+                (plan.keys, plan.valueSize) = (k[1], plan.size)
+                plan.k = .packed(k[1], heads, 2, k[4])
+                plan.v = plan.k
+            } else if k.rank == 4 {
+                guard let v = try shape(2) else { return nil }
+                guard k[0] == q[0], k[1] == heads, k[3] == plan.size else { throw wrong(1, k, "[batch, heads, keys, size]") }
+                guard v.rank == 4, v[0] == q[0], v[1] == heads, v[2] == k[2] else { throw wrong(2, v, "[batch, heads, keys, size]") }
                 (plan.keys, plan.valueSize) = (k[2], v[3])
+                (plan.k, plan.v) = (.headsFirst(k[2], heads, plan.size), .headsFirst(k[2], heads, v[3]))
             } else {
+                guard let v = try shape(2) else { return nil }
                 guard k.rank == 3, k[0] == q[0], k[2] == q[2] else { throw wrong(1, k, "[\(q[0]), keys, \(q[2])]") }
                 guard v.rank == 3, v[0] == q[0], v[1] == k[1], v[2] % heads == 0 else { throw wrong(2, v, "[\(q[0]), \(k[1]), hidden]") }
                 (plan.keys, plan.valueSize) = (k[1], v[2] / heads)
+                (plan.k, plan.v) = (.sequenceFirst(k[1], heads, plan.size), .sequenceFirst(k[1], heads, plan.valueSize))
             }
-            if let past = try shape(6), let values = try shape(7) {
-                guard past.rank == 4, past[0] == q[0], past[1] == heads, past[3] == plan.size else { throw wrong(6, past, "[batch, heads, past, size]") }
-                guard values.rank == 4, values[0] == q[0], values[1] == heads, values[2] == past[2], values[3] == plan.valueSize else {
-                    throw wrong(7, values, "[batch, heads, past, size]")
-                }
-                plan.past = past[2]
-            }
-        } else {
-            guard let w = try shape(1) else { return nil }
-            guard w.rank == 2, w[0] == q[2] else { throw wrong(1, w, "[\(q[2]), hidden sizes of Q, K, V]") }
+        } else if let weights = form.weights {
+            guard let w = try shape(weights) else { return nil }
+            guard w.rank == 2, w[0] == q[2] else { throw wrong(weights, w, "[\(q[2]), hidden sizes of Q, K, V]") }
             let sizes = hiddenSizes ?? [w[1] / 3, w[1] / 3, w[1] / 3]
             guard try sizes[0].multiplied(by: 2).adding(sizes[2]) == w[1], sizes[0] % heads == 0, sizes[2] % heads == 0 else {
-                throw wrong(1, w, "a width that makes Q, K and V of \(heads) heads")
+                throw wrong(weights, w, "a width that makes Q, K and V of \(heads) heads")
             }
             (plan.size, plan.valueSize) = (sizes[0] / heads, sizes[2] / heads)
-            if let past = try shape(4) {
-                guard past.rank == 5, past[0] == 2, past[1] == q[0], past[2] == heads, past[4] == plan.size, plan.size == plan.valueSize else {
-                    throw wrong(4, past, "[2, batch, heads, past, size]")
+            plan.q = AttentionView(batch: plan.queries &* w[1], head: plan.size, row: w[1])
+            (plan.k, plan.v) = (plan.q, AttentionView(batch: plan.queries &* w[1], head: plan.valueSize, row: w[1]))
+        }
+        if let past = try shape(form.past) {
+            var length: Int
+            if let index = form.pastValues {
+                guard let values = try shape(index) else { return nil }
+                guard past.rank == 4, past[0] == q[0], past[1] == heads, past[3] == plan.size else {
+                    throw wrong(form.past, past, "[batch, heads, past, size]")
                 }
-                plan.past = past[3]
+                guard values.rank == 4, values[0] == q[0], values[1] == heads, values[2] == past[2], values[3] == plan.valueSize else {
+                    throw wrong(index, values, "[batch, heads, past, size]")
+                }
+                length = past[2]
+            } else {
+                guard past.rank == 5, past[0] == 2, past[1] == q[0], past[2] == heads, past[4] == plan.size, plan.size == plan.valueSize else {
+                    throw wrong(form.past, past, "[2, batch, heads, past, size]")
+                }
+                length = past[3]
             }
+            if hasPastLength, let index = form.pastLength {
+                guard let given = try integers(index) else { return nil }
+                guard given.count == 1, given[0] >= 0, try given[0].adding(plan.keys) <= length else {
+                    throw ApusError(.invalidValue, "past_sequence_length is \(given); a cache of \(length) must hold it and \(plan.keys) more")
+                }
+                (plan.capacity, length) = (length, given[0])
+            }
+            plan.past = length
         }
-        if let bias = try shape(bias), bias.dimensions != [heads * (2 * plan.size + plan.valueSize)] {
-            throw wrong(self.bias, bias, "[\(heads * (2 * plan.size + plan.valueSize))]")
-        }
+        let width = try plan.size.multiplied(by: 2).adding(plan.valueSize).multiplied(by: heads)
+        if let bias = try shape(form.bias), bias.dimensions != [width] { throw wrong(form.bias, bias, "[\(width)]") }
         let total = try plan.past.adding(plan.keys)
-        if let mask = try shape(mask) {
+        if let mask = try shape(form.mask) {
             let fits =
                 switch mask.rank {
-                case 1: mask[0] == plan.batch || mask[0] == 2 * plan.batch && !isMultiHead
-                case 2: mask[0] == plan.batch && mask[1] == total
+                case 1: mask[0] == plan.batch || mask[0] == 2 * plan.batch && !isMultiHead || mask[0] == 3 * plan.batch + 2
+                case 2: mask[0] == plan.batch && (mask[1] == total || mask[1] == plan.keys && isMultiHead)
                 case 3: mask.dimensions == [plan.batch, plan.queries, total]
                 case 4: mask[0] == plan.batch && mask[1] == 1 && mask[2] >= total && mask[3] >= total
                 default: false
                 }
-            guard fits else { throw wrong(self.mask, mask, "[\(plan.batch)], [\(plan.batch),\(total)] or [\(plan.batch),\(plan.queries),\(total)]") }
+            guard fits else { throw wrong(form.mask, mask, "[\(plan.batch)], [\(plan.batch),\(total)] or [\(plan.batch),\(plan.queries),\(total)]") }
         }
-        if let added = try shape(added) {
+        if let index = form.added, let added = try shape(index) {
             let target = try Shape([plan.batch, heads, plan.queries, total])
             guard added.rank == 4, added[3] == total, added[2] == plan.queries, (try? Shape.broadcast([added, target])) == target else {
-                throw wrong(self.added, added, "\(target)")
+                throw wrong(index, added, "\(target)")
             }
         }
         return plan
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        let type = try context.type(0, oneOf: [.float32, .float16, .bfloat16])
-        let floats = isMultiHead ? [0, 1, 2, 3, 5, 6, 7] : [0, 1, 2, 4, 5]
-        _ = try context.commonType(floats)
-        if context.has(mask) { _ = try context.type(mask, oneOf: [.int32]) }
-        guard isMultiHead ? context.has(1) && context.has(2) : true else {
-            throw ApusError(.unsupported, "MultiHeadAttention with packed keys and values is not supported")
+        let type = try context.commonType(form.floats)
+        guard [.float32, .float16, .bfloat16].contains(type) else {
+            throw ApusError(.typeMismatch, "inputs must be float, float16 or bfloat16, found \(type.name)")
         }
-        guard let plan = try plan({ context.has($0) ? try context.shape($0).concrete() : nil }) else {
-            let q = try context.dimensions(0, rank: 3...3)
+        try form.quantized?.check(context)
+        for index in [form.mask, form.pastLength ?? form.mask] where context.has(index) { _ = try context.type(index, oneOf: [.int32]) }
+        if isMultiHead, let rank = try context.shape(0).rank, rank != 5 {
+            let keyRank = try context.shape(1).rank
+            guard keyRank == nil || keyRank == 5 || context.has(2) else { throw ApusError(.invalidModel, "input 2 is missing") }
+        }
+        let plan = try plan({ context.has($0) ? try context.shape($0).concrete() : nil }, integers: { try context.integers($0) })
+        guard let plan else {
+            let q = try context.shape(0).dimensions
             var width = Dimension.unknown
             if let hiddenSizes {
                 width = .known(hiddenSizes[2])
-            } else if let other = try context.shape(isMultiHead ? 2 : 1).dimensions, let last = other.last {
-                width = !isMultiHead ? last.floorDivided(by: .known(3)) : other.count == 3 ? last : last * .known(heads)
+            } else if isMultiHead {
+                if context.has(2), let values = try context.shape(2).dimensions, let last = values.last {
+                    width = values.count == 3 ? last : last * .known(heads)
+                } else if let packed = context.has(1) ? try context.shape(1).dimensions : q, let last = packed.last {
+                    width = last * .known(heads)
+                }
+            } else if let weights = form.weights, let last = try context.shape(weights).dimensions?.last {
+                width = last.floorDivided(by: .known(3))
             }
-            let cache = PartialShape.ofRank(isMultiHead ? 4 : 5)
+            let others = PartialShape.ofRank(isMultiHead ? 4 : 5)
             return (0..<context.outputCount).map {
-                ValueInfo(type, $0 > 0 ? cache : PartialShape([q?[0] ?? .unknown, q?[1] ?? .unknown, width]))
+                ValueInfo(type, $0 > 0 ? others : PartialShape([q?.first ?? .unknown, q?.dropFirst().first ?? .unknown, width]))
             }
         }
-        let total = plan.past + plan.keys
-        let cache = isMultiHead ? [plan.batch, heads, total, plan.size] : [2, plan.batch, heads, total, plan.size]
+        let total = try plan.past.adding(plan.keys)
+        let cache = isMultiHead ? [plan.batch, heads, plan.present, plan.size] : [2, plan.batch, heads, plan.present, plan.size]
         let shapes = [
-            [plan.batch, plan.queries, try heads.multiplied(by: plan.valueSize)], cache, [plan.batch, heads, total, plan.valueSize],
+            [plan.batch, plan.queries, try heads.multiplied(by: plan.valueSize)], cache,
+            [plan.batch, heads, plan.present, plan.valueSize], [plan.batch, heads, plan.queries, total],
         ]
         guard context.outputCount < 2 || isMultiHead || plan.size == plan.valueSize else {
             throw ApusError(.shapeMismatch, "a cache needs heads of one size, found \(plan.size) and \(plan.valueSize)")
@@ -159,11 +247,13 @@ struct ContributedAttentionOperator: Operator {
     }
 
     func multiplyAccumulates(_ inputs: [ValueInfo?], _ outputs: [ValueInfo]) -> Int {
-        guard let plan = try? plan({ inputs.indices.contains($0) ? try inputs[$0]?.concreteShape() : nil }) else { return 0 }
+        let known = try? plan(
+            { inputs.indices.contains($0) ? try inputs[$0]?.concreteShape() : nil }, integers: { try inputs[$0]?.constant?.asTensor().integers() })
+        guard let plan = known else { return 0 }
         let scores = FloatProduct.saturatingProduct([plan.batch, heads, plan.queries, plan.past + plan.keys, plan.size + plan.valueSize])
         let width = FloatProduct.saturatingProduct([heads, 2 * plan.size + plan.valueSize])
-        let projection = isMultiHead
-            ? 0 : FloatProduct.saturatingProduct([plan.batch, plan.queries, (try? inputs[1]?.concreteShape())??[0] ?? 0, width])
+        let rows = form.weights.flatMap { (try? inputs[$0]?.concreteShape())??[0] } ?? 0
+        let projection = FloatProduct.saturatingProduct([plan.batch, plan.queries, rows, width])
         return scores.addingReportingOverflow(projection).partialValue
     }
 
@@ -172,69 +262,77 @@ struct ContributedAttentionOperator: Operator {
     }
 
     private func prepareFloat32(_ context: PrepareContext) throws -> any PreparedNode {
-        guard let plan = try plan({ context.has($0) ? try context.shape($0) : nil }) else {
-            throw ApusError(.internal, "attention is prepared without shapes")
-        }
-        let heads = heads, total = try plan.past.adding(plan.keys)
+        let known = try plan({ context.has($0) ? try context.shape($0) : nil }, integers: { try context.integers($0) })
+        guard let plan = known else { throw ApusError(.internal, "attention is prepared without shapes") }
+        let heads = heads, form = form, total = try plan.past.adding(plan.keys)
         let (size, valueSize) = (plan.size, plan.valueSize)
         let qWidth = heads * size, vWidth = heads * valueSize, width = 2 * qWidth + vWidth
+        let rows = try plan.batch.multiplied(by: plan.queries)
         // The product that makes Q, K and V, side by side in each row.
-        let projection = isMultiHead ? nil : try BatchedProduct(
-            .init(
-                batch: [], batchStrides: [],
-                matrix: MatrixLayout(rows: plan.batch * plan.queries, columns: try context.shape(0)[2], rowStride: try context.shape(0)[2], columnStride: 1)),
-            .init(batch: [], batchStrides: [], matrix: MatrixLayout(rows: try context.shape(1)[0], columns: width, rowStride: width, columnStride: 1)),
-            budget: context.packed.budget)
-        let projectionNode = try projection?.call(context, a: 0, b: 1, bias: context.has(2) ? 2 : nil)
-        let projected = projection == nil ? 0 : try checkedProduct([plan.batch, plan.queries, width, 4]).roundedUp(to: Storage.alignment)
-
-        let keyRank = isMultiHead ? try context.shape(1).rank : 0
-        let queryView: AttentionView, keyView: AttentionView, valueView: AttentionView
-        if isMultiHead {
-            queryView = .sequenceFirst(plan.queries, heads, size)
-            keyView = keyRank == 4 ? .headsFirst(plan.keys, heads, size) : .sequenceFirst(plan.keys, heads, size)
-            valueView = keyRank == 4 ? .headsFirst(plan.keys, heads, valueSize) : .sequenceFirst(plan.keys, heads, valueSize)
-        } else {
-            queryView = AttentionView(batch: plan.queries * width, head: size, row: width)
-            keyView = queryView
-            valueView = AttentionView(batch: plan.queries * width, head: valueSize, row: width)
+        let projection = try form.weights.map { weights in
+            let depth = try context.shape(weights)[0]
+            if let inputs = form.quantized { return try QuantizedProjection.call(context, inputs, m: rows, n: width, k: depth) }
+            let product = try BatchedProduct(
+                .init(batch: [], batchStrides: [], matrix: MatrixLayout(rows: rows, columns: depth, rowStride: depth, columnStride: 1)),
+                .init(batch: [], batchStrides: [], matrix: MatrixLayout(rows: depth, columns: width, rowStride: width, columnStride: 1)),
+                budget: context.packed.budget)
+            return try product.call(context, a: 0, b: weights, bias: context.has(form.bias) ? form.bias : nil)
         }
-        let hasBias = isMultiHead && context.has(3)
-        let joins = plan.past > 0 || context.outputs.count > 1 || hasBias
-        let keyJoined = AttentionView.headsFirst(total, heads, size), valueJoined = AttentionView.headsFirst(total, heads, valueSize)
+        let projected = projection == nil ? 0 : try checkedProduct([rows, width, 4]).roundedUp(to: Storage.alignment)
+        // Where Q, K and V begin in the memory that holds them together.
+        let packing: (key: Int, value: Int)? =
+            if projection != nil { (qWidth, 2 * qWidth) } else if try context.shape(0).rank == 5 { (size, 2 * size) } else { nil }
+        let isKeyPacked = packing == nil ? try context.shape(1).rank == 5 : false
+
+        let hasBias = isMultiHead && context.has(form.bias), hasPast = context.has(form.past)
+        let keepsCache = context.outputs.count > 1
+        let joins = hasPast || keepsCache || hasBias
+        let present = plan.present
+        let keyJoined = AttentionView.headsFirst(present, heads, size), valueJoined = AttentionView.headsFirst(present, heads, valueSize)
         let queryBytes = hasBias ? try checkedProduct([plan.batch, plan.queries, qWidth, 4]).roundedUp(to: Storage.alignment) : 0
-        let keyBytes = joins ? try checkedProduct([plan.batch, total, qWidth, 4]).roundedUp(to: Storage.alignment) : 0
-        let valueBytes = joins ? try checkedProduct([plan.batch, total, vWidth, 4]).roundedUp(to: Storage.alignment) : 0
-        let maskShape = context.has(mask) ? try context.shape(mask) : nil
-        let addedShape = context.has(added) ? try context.shape(added) : nil
-        let addedStrides = try addedShape?.broadcastStrides(to: try Shape([plan.batch, heads, plan.queries, total])) ?? []
+        let keyBytes = joins ? try checkedProduct([plan.batch, present, qWidth, 4]).roundedUp(to: Storage.alignment) : 0
+        let valueBytes = joins ? try checkedProduct([plan.batch, present, vWidth, 4]).roundedUp(to: Storage.alignment) : 0
+        let maskShape = context.has(form.mask) ? try context.shape(form.mask) : nil
+        let addedIndex = form.added.flatMap { context.has($0) ? $0 : nil }
+        let addedStrides = try addedIndex.map {
+            try context.shape($0).broadcastStrides(to: try Shape([plan.batch, heads, plan.queries, total]))
+        } ?? []
         let fills = isCausal || maskShape != nil
+        let dense = AttentionView.sequenceFirst(plan.queries, heads, size)
         let attention = try TiledAttention(
             context,
             AttentionSizes(
                 batch: plan.batch, heads: heads, keyHeads: heads, queries: plan.queries, keys: total, headSize: size, valueSize: valueSize),
-            q: queryView, k: joins ? keyJoined : keyView, v: joins ? valueJoined : valueView,
-            output: .sequenceFirst(plan.queries, heads, valueSize), scale: scale ?? 1 / Float(max(size, 1)).squareRoot(), fillsMask: fills)
-        let productWorkspace = projectionNode?.workspaceByteCount ?? 0
+            q: hasBias ? dense : plan.q, k: joins ? keyJoined : plan.k, v: joins ? valueJoined : plan.v,
+            output: .sequenceFirst(plan.queries, heads, valueSize), scale: scale ?? 1 / Float(max(size, 1)).squareRoot(), fillsMask: fills,
+            scoresStage: 2)
         let fixed = try projected.adding(queryBytes).adding(keyBytes).adding(valueBytes)
-        let workspaceBytes = try fixed.adding(max(productWorkspace, attention.workspaceByteCount))
-        let (isMultiHead, isCausal, filter, maskIndex, addedIndex, pastIndex) = (isMultiHead, isCausal, filter, mask, added, pastKey)
+        let workspaceBytes = try fixed.adding(max(projection?.workspaceByteCount ?? 0, attention.workspaceByteCount))
+        let (isMultiHead, isCausal, filter) = (isMultiHead, isCausal, filter)
+        // Positions of the cache that are copied: what is not filled stays as it was.
+        let copied = hasPast ? plan.capacity ?? plan.past : 0
         return PreparedKernel(attention.kernelName, workspace: workspaceBytes) { io in
             let workspace = io.workspace
             let rest = workspace + fixed
-            var q = io.input(0, as: Float.self)
-            var k = isMultiHead ? io.input(1, as: Float.self) : q, v = isMultiHead ? io.input(2, as: Float.self) : q
-            if let projectionNode {
+            var q: UnsafePointer<Float>
+            if let projection {
                 let made = workspace.assumingMemoryBound(to: Float.self)
-                projectionNode.compute(io, made, rest)
+                projection.compute(io, made, rest)
                 q = UnsafePointer(made)
-                k = q + qWidth
-                v = q + 2 * qWidth
+            } else {
+                q = io.input(0, as: Float.self)
             }
-            let biases = hasBias ? io.input(3, as: Float.self) : nil
+            var k: UnsafePointer<Float>, v: UnsafePointer<Float>
+            if let packing {
+                (k, v) = (q + packing.key, q + packing.value)
+            } else {
+                k = io.input(1, as: Float.self)
+                v = isKeyPacked ? k + size : io.input(2, as: Float.self)
+            }
+            let biases = hasBias ? io.input(form.bias, as: Float.self) : nil
             if hasBias {
                 let own = (workspace + projected).assumingMemoryBound(to: Float.self)
-                copyHeads(batch: plan.batch, heads: heads, rows: plan.queries, size: size, from: q, queryView, to: own, queryView, bias: biases)
+                copyHeads(batch: plan.batch, heads: heads, rows: plan.queries, size: size, from: q, plan.q, to: own, dense, bias: biases)
                 q = UnsafePointer(own)
             }
             if joins {
@@ -245,29 +343,35 @@ struct ContributedAttentionOperator: Operator {
                     if io.hasOutput(2) { values = io.output(2, as: Float.self) }
                 } else if io.hasOutput(1) {
                     keys = io.output(1, as: Float.self)
-                    values = keys + plan.batch * total * qWidth
+                    values = keys + plan.batch * present * qWidth
                 }
-                if plan.past > 0 {
-                    let pastKeys = io.input(pastIndex, as: Float.self)
-                    let pastValues = isMultiHead ? io.input(7, as: Float.self) : pastKeys + plan.batch * plan.past * qWidth
-                    copyHeads(
-                        batch: plan.batch, heads: heads, rows: plan.past, size: size, from: pastKeys, .headsFirst(plan.past, heads, size),
-                        to: keys, keyJoined)
-                    copyHeads(
-                        batch: plan.batch, heads: heads, rows: plan.past, size: valueSize, from: pastValues,
-                        .headsFirst(plan.past, heads, valueSize), to: values, valueJoined)
+                if copied > 0 {
+                    let pastKeys = io.input(form.past, as: Float.self)
+                    let pastValues = form.pastValues.map { io.input($0, as: Float.self) } ?? pastKeys + plan.batch * copied * qWidth
+                    // A caller may give one buffer as cache and as result.
+                    if pastKeys != UnsafePointer(keys) {
+                        copyHeads(
+                            batch: plan.batch, heads: heads, rows: copied, size: size, from: pastKeys, .headsFirst(copied, heads, size),
+                            to: keys, keyJoined)
+                    }
+                    if pastValues != UnsafePointer(values) {
+                        copyHeads(
+                            batch: plan.batch, heads: heads, rows: copied, size: valueSize, from: pastValues,
+                            .headsFirst(copied, heads, valueSize), to: values, valueJoined)
+                    }
                 }
                 copyHeads(
-                    batch: plan.batch, heads: heads, rows: plan.keys, size: size, from: k, keyView, to: keys + plan.past * size, keyJoined,
+                    batch: plan.batch, heads: heads, rows: plan.keys, size: size, from: k, plan.k, to: keys + plan.past * size, keyJoined,
                     bias: biases.map { $0 + qWidth })
                 copyHeads(
-                    batch: plan.batch, heads: heads, rows: plan.keys, size: valueSize, from: v, valueView, to: values + plan.past * valueSize,
+                    batch: plan.batch, heads: heads, rows: plan.keys, size: valueSize, from: v, plan.v, to: values + plan.past * valueSize,
                     valueJoined, bias: biases.map { $0 + 2 * qWidth })
                 k = UnsafePointer(keys)
                 v = UnsafePointer(values)
             }
             var operands = AttentionOperands(q: q, k: k, v: v, output: io.output(0, as: Float.self))
-            let summands = addedShape == nil ? nil : io.input(addedIndex, as: Float.self)
+            if io.hasOutput(3) { operands.scores = io.output(3, as: Float.self) }
+            let summands = addedIndex.map { io.input($0, as: Float.self) }
             guard fills else {
                 if let summands {
                     operands.mask = summands
@@ -275,7 +379,7 @@ struct ContributedAttentionOperator: Operator {
                 }
                 return attention.run(operands, workspace: rest, pool: io.pool)
             }
-            let flags = maskShape == nil ? nil : io.input(maskIndex, as: Int32.self)
+            let flags = maskShape == nil ? nil : io.input(form.mask, as: Int32.self)
             attention.run(operands, workspace: rest, pool: io.pool) { batch, head, query, row in
                 for key in 0..<total {
                     var value = summands.map { $0[batch * addedStrides[0] + head * addedStrides[1] + query * addedStrides[2] + key] } ?? 0
@@ -283,8 +387,10 @@ struct ContributedAttentionOperator: Operator {
                         let isKept =
                             switch maskShape.rank {
                             case 1:
-                                key < Int(flags[batch]) && (maskShape[0] == plan.batch || key >= Int(flags[plan.batch + batch]))
-                            case 2: flags[batch * total + key] > 0
+                                key < Int(flags[batch]) && (maskShape[0] != 2 * plan.batch || key >= Int(flags[plan.batch + batch]))
+                            case 2:
+                                // A mask of the new keys alone hides nothing of the cache.
+                                key < total - maskShape[1] || flags[batch * maskShape[1] + key - (total - maskShape[1])] > 0
                             case 3: flags[(batch * plan.queries + query) * total + key] > 0
                             default: flags[(batch * maskShape[2] + plan.past + query) * maskShape[3] + key] > 0
                             }

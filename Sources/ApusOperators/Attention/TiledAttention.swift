@@ -15,6 +15,11 @@ struct AttentionView: Sendable {
         AttentionView(batch: sequence &* heads &* size, head: size, row: heads &* size)
     }
 
+    /// [batch, sequence, heads, parts, size], one of the parts
+    static func packed(_ sequence: Int, _ heads: Int, _ parts: Int, _ size: Int) -> AttentionView {
+        AttentionView(batch: sequence &* heads &* parts &* size, head: parts &* size, row: heads &* parts &* size)
+    }
+
     /// [batch, heads, sequence, size]
     static func headsFirst(_ sequence: Int, _ heads: Int, _ size: Int) -> AttentionView {
         AttentionView(batch: heads &* sequence &* size, head: sequence &* size, row: size)

@@ -10,15 +10,14 @@ struct NonZeroOperator: Operator {
         guard let type = try context.input(0).type.elementType, type == .string || type.byteWidth != nil else {
             throw ApusError(.typeMismatch, "a tensor of elements of 8 bits or more expected, found \(try context.input(0).type)")
         }
-        // A scalar counts as a vector of one element.
-        let rank = try context.shape(0).rank.map { Dimension.known(max(1, $0)) } ?? .unknown
+        // A scalar that is not zero has one position, of no coordinates.
+        let rank = try context.shape(0).rank.map(Dimension.known) ?? .unknown
         return [ValueInfo(.int64, PartialShape([rank, .unknown]))]
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let type = try context.type(0)
-        let given = try context.shape(0)
-        let shape = given.rank == 0 ? Shape.vector(1) : given
+        let shape = try context.shape(0)
         if type == .string {
             return PreparedKernel("non_zero") { io in
                 let elements = try io.value(0).asStrings().elements

@@ -121,7 +121,7 @@ func saturated<T: FixedWidthInteger>(_ value: Float) -> T {
 }
 
 /// 256 results, one for each 8-bit code: dequantise, apply a function, quantise.
-private func fillTable(
+func fillTable(
     _ table: UnsafeMutablePointer<UInt8>, _ type: ElementType, _ x: (scale: Float, zeroPoint: Int32), _ y: (scale: Float, zeroPoint: Int32),
     _ function: (Float) -> Float
 ) {

@@ -95,7 +95,9 @@ struct ReshapeOperator: ReshapingOperator {
             result[open] = total.dividedExactly(by: product) ?? total.floorDivided(by: product)
             return result
         }
-        if case .known(let count) = total, case .known(let other) = product, count != other {
+        // Nothing fits into nothing, whatever was copied.
+        let isEmpty = shape.dimensions?.contains(.known(0)) == true && result.contains(.known(0))
+        if !isEmpty, case .known(let count) = total, case .known(let other) = product, count != other {
             throw ApusError(.shapeMismatch, "an input of shape \(shape) cannot be given shape \(text)")
         }
         // One dimension that nobody knows follows from the others, if none of them can be 0.

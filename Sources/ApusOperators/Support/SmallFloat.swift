@@ -71,9 +71,18 @@ package struct SmallFloat: Sendable {
     }
 
     /// The code of the number nearest to `number`, ties to even. Beyond the greatest number: that, where `saturating` or
-    /// where the format has neither infinity nor not-a-number; else infinity, or not-a-number. For signed formats.
+    /// where the format has neither infinity nor not-a-number; else infinity, or not-a-number. Powers of two without sign
+    /// round half up, and have no code for what is not above zero.
     package func encoded(_ number: Float, saturating: Bool) -> UInt8 {
         let pattern = number.bitPattern
+        guard isSigned else {
+            let none = UInt8(truncatingIfNeeded: notANumber ?? greatest), last = UInt8(truncatingIfNeeded: greatest)
+            guard number > 0 else { return none }
+            // Subnormal numbers of binary32 from 2^-127 on have this format's least exponent, or round up to the next.
+            if pattern < 0x0080_0000 { return pattern >= 0x0060_0000 ? 1 : 0 }
+            let exponent = (pattern + 0x0040_0000) >> 23
+            return exponent <= greatest ? UInt8(truncatingIfNeeded: exponent) : saturating ? last : none
+        }
         let sign = (pattern >> 31) << (exponentBits + mantissaBits)
         let magnitude = pattern & 0x7fff_ffff
         if magnitude > 0x7f80_0000 {

@@ -33,11 +33,11 @@ func expectEvaluates(
 
 /// Expects the node, with these inputs, to end in an error of `code` whose message contains `text`.
 func expectRefuses(
-    _ opType: String, opset: Int, _ attributes: [String: AttributeValue] = [:], _ inputs: [Value?], outputs: Int = 1,
+    _ opType: String, domain: String = "", opset: Int, _ attributes: [String: AttributeValue] = [:], _ inputs: [Value?], outputs: Int = 1,
     _ code: ApusError.Code, _ text: String, location: SourceLocation = #_sourceLocation
 ) {
     do {
-        _ = try Evaluator().evaluate(opType, opset: opset, attributes, inputs, outputs: outputs)
+        _ = try Evaluator().evaluate(opType, domain: domain, opset: opset, attributes, inputs, outputs: outputs)
         Issue.record("\(opType)-\(opset) accepted what it must refuse", sourceLocation: location)
     } catch let error as ApusError {
         #expect(error.code == code, "\(error)", sourceLocation: location)

@@ -75,7 +75,7 @@ class ArrayRuns:
         self._index = {argument.name: i for i, argument in enumerate(inputs)}
         # Shapes that the model does not fix are those of the last run with inputs of the same shapes.
         self._fixed = tuple(tuple(argument.shape) for argument in outputs)
-        if any(not isinstance(size, int) for shape in self._fixed for size in shape):
+        if not all(argument.has_rank for argument in outputs) or any(not isinstance(size, int) for shape in self._fixed for size in shape):
             self._fixed = None
         self._shapes = {}
         # Taken and given back by one operation each, so that threads may run at the same time.

@@ -111,14 +111,18 @@ class _Options(Managed):
 
 
 class NodeArg:
-    """An input or output: `name`, `shape` (numbers, names of symbols, None) and `type`, spelled as in onnxruntime."""
+    """An input or output: `name`, `shape` (numbers, names of symbols, None) and `type`, spelled as in onnxruntime.
+
+    As there, `shape` is empty for a scalar and where the number of dimensions is not known, which `has_rank` tells apart.
+    """
 
     def __init__(self, name, kind):
         self.name = name
         self.type = library.apus_type_name(kind).decode()
         rank = c_size_t()
         self.shape = []
-        if library.apus_type_rank(kind, byref(rank)):
+        self.has_rank = library.apus_type_rank(kind, byref(rank))
+        if self.has_rank:
             for axis in range(rank.value):
                 symbol = c_char_p()
                 size = library.apus_type_dimension(kind, axis, byref(symbol))

@@ -44,6 +44,19 @@ def test_the_short_way_is_taken(session):
     assert session._array_runs.run(session.handle, feed, None) is not None
 
 
+def test_outputs_of_unknown_rank():
+    onnx = pytest.importorskip("onnx")
+    kind = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Neg", ["x"], ["y"])], "g", [onnx.helper.make_value_info("x", kind)], [onnx.helper.make_value_info("y", kind)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    s = apus.InferenceSession(model.SerializeToString())
+    assert s.get_outputs()[0].shape == [] and not s.get_outputs()[0].has_rank
+    for shape in [(2, 3), (2, 3), (0, 3), (), (4,), ()]:
+        x = np.full(shape, 2, np.float32)
+        np.testing.assert_array_equal(s.run(None, {"x": x})[0], -x)
+
+
 def test_results_are_kept(session):
     name = session.get_inputs()[0].name
     first = session.run(None, {name: images(2, 1)})[0]
