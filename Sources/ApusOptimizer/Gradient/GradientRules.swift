@@ -24,7 +24,7 @@ enum GradientRules {
         return zip(node.inputs, made + [ValueID?](repeating: nil, count: max(0, node.inputs.count - made.count))).map { $0 == nil ? nil : $1 }
     }
 
-    /// The operators that have a rule, all of ai.onnx.
+    /// The operators that have a rule, with their domains.
     static var operators: [String] { rules.keys.sorted() }
 
     private static let rules: [String: Rule] = {
@@ -33,8 +33,15 @@ enum GradientRules {
         rules.merge(products) { first, _ in first }
         rules.merge(movements) { first, _ in first }
         rules.merge(reductions) { first, _ in first }
+        for name in constants { rules[name] = { _, _, _, _, _ in [] } }
         return rules
     }()
+
+    /// Operators whose results do not change with their inputs, or only in steps.
+    private static let constants = [
+        "Shape", "Size", "ConstantOfShape", "Sign", "Floor", "Ceil", "Round", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+        "Not", "And", "Or", "Xor", "ArgMax", "ArgMin",
+    ]
 
     // MARK: Functions of one tensor
 
@@ -119,18 +126,14 @@ enum GradientRules {
 
     private static let products: [String: Rule] = [
         // Operands are matrices, or batches of them.
-        "MatMul": { _, x, _, g, b in
-            let microsoft = "com.microsoft"
-            return [
-                b.sum(b("FusedMatMul", [g, x[1]], ["transB": .int(1)], domain: microsoft), like: x[0]),
-                b.sum(b("FusedMatMul", [x[0], g], ["transA": .int(1)], domain: microsoft), like: x[1]),
-            ]
+        "MatMul": { node, x, _, g, b in matrixProduct(node, x, g, b) },
+        "com.microsoft.FusedMatMul": { node, x, _, g, b in
+            guard node.attributes.allSatisfy({ ["transA", "transB"].contains($0.name) }) else {
+                throw ApusError(.unsupported, "the derivative of FusedMatMul with more than transA and transB is not known")
+            }
+            return matrixProduct(node, x, g, b)
         },
         "Gemm": { node, x, _, g, b in
-            func flag(_ name: String) -> Bool {
-                if case .int(let value)? = node.attribute(name) { return value != 0 }
-                return false
-            }
             func factor(_ name: String) -> Float {
                 if case .float(let value)? = node.attribute(name) { return value }
                 return 1
@@ -138,13 +141,28 @@ enum GradientRules {
             func product(_ left: ValueID, _ right: ValueID, _ transA: Bool, _ transB: Bool) -> ValueID {
                 b("Gemm", [left, right], ["alpha": .float(factor("alpha")), "transA": .int(transA ? 1 : 0), "transB": .int(transB ? 1 : 0)])
             }
-            let (a, c) = (flag("transA"), flag("transB"))
+            let (a, c) = (flag(node, "transA"), flag(node, "transB"))
             return [
                 a ? product(x[1], g, c, true) : product(g, x[1], false, !c), c ? product(g, x[0], true, a) : product(x[0], g, !a, false),
                 x.count > 2 ? b.sum(b("Mul", [g, try b.number(factor("beta"), like: g)]), like: x[2]) : nil,
             ]
         },
     ]
+
+    private static func flag(_ node: Node, _ name: String) -> Bool {
+        if case .int(let value)? = node.attribute(name) { return value != 0 }
+        return false
+    }
+
+    private static func matrixProduct(_ node: Node, _ x: [ValueID], _ g: ValueID, _ b: GradientBuilder) -> [ValueID?] {
+        func product(_ left: ValueID, _ right: ValueID, _ transA: Bool, _ transB: Bool) -> ValueID {
+            b("FusedMatMul", [left, right], ["transA": .int(transA ? 1 : 0), "transB": .int(transB ? 1 : 0)], domain: "com.microsoft")
+        }
+        let (a, c) = (flag(node, "transA"), flag(node, "transB"))
+        let first = a ? product(x[1], g, c, true) : product(g, x[1], false, !c)
+        let second = c ? product(g, x[0], true, a) : product(x[0], g, !a, false)
+        return [b.sum(first, like: x[0]), b.sum(second, like: x[1])]
+    }
 
     // MARK: Movements
 
@@ -163,6 +181,7 @@ enum GradientRules {
         "Squeeze": { _, x, _, g, b in [b.reshape(g, like: x[0]), nil] },
         "Unsqueeze": { _, x, _, g, b in [b.reshape(g, like: x[0]), nil] },
         "Expand": { _, x, _, g, b in [b.sum(g, like: x[0]), nil] },
+        "apus.SumLike": { _, x, _, g, b in [b("Expand", [g, b.shape(x[0])]), nil] },
         "Concat": { node, x, _, g, b in
             guard case .int(let axis)? = node.attribute("axis") else { throw ApusError(.invalidModel, "attribute \"axis\" is missing") }
             let index = try b.integers([axis])
