@@ -64,6 +64,7 @@ struct NonZeroOperator: Operator {
         for index in 0..<shape.count where isNonZero(index) { count += 1 }
         let result = try Shape([shape.rank, count])
         let target = try io.makeOutput(0, .int64, result).assumingMemoryBound(to: Int64.self)
+        if shape.rank == 0 { return }
         let last = shape.rank - 1, length = shape[last]
         // Row by row, with the coordinates of the row.
         withUnsafeTemporaryAllocation(of: Int64.self, capacity: shape.rank) { row in
