@@ -75,6 +75,25 @@ struct WinogradGeometry: CustomTestStringConvertible, Sendable {
         #expect(weights.isIntact && whole.isIntact)
     }
 
+    /// Packed weights transformed in a run, against those by the definition; every tail of a vector.
+    @Test(arguments: WinogradKernel.all, [0, 1, 7, 16, 45])
+    func packedWeights(kernel: WinogradKernel, count: Int) throws {
+        let pointer = try kernel.require()
+        let tile = Int(pointer.pointee.tile), positions = (tile + 2) * (tile + 2), pitch = count + 3
+        var random = SplitMix(11)
+        let weights = random.floats(count * 9)
+        var expected = [Float](repeating: 0, count: positions * count)
+        apus_winograd_weights(tile, weights, 1, 0, count, &expected, count)
+        // By tap, as panels have them.
+        let packed = GuardedBuffer<Float>(count: count == 0 ? 0 : 8 * pitch + count, guarding: .end)
+        for tap in 0..<9 { for j in 0..<count { packed[tap * pitch + j] = weights[j * 9 + tap] } }
+        let found = GuardedBuffer<Float>(count: count == 0 ? 0 : (positions - 1) * pitch + count, guarding: .end)
+        apus_winograd_packed_weights(pointer, packed.constant, pitch, count, found.pointer, pitch)
+        let worst = (0..<positions * count).map { abs(found[$0 / count * pitch + $0 % count] - expected[$0]) }.max() ?? 0
+        #expect(worst <= 4e-7)
+        #expect(packed.isIntact && found.isIntact)
+    }
+
     @Test(arguments: WinogradKernel.all, WinogradGeometry.all)
     func convolves(kernel: WinogradKernel, geometry: WinogradGeometry) throws {
         let pointer = try kernel.require()

@@ -9,7 +9,8 @@ import CApusKernels
 /// (as the standard operator has it), bias [M] (optional), residual (optional, of the output's shape), weight_scale [M]
 /// (optional, constant as W then must be); attributes of Conv, activation, activation_params; channels_first, which says
 /// that X, residual and output have the standard operator's layout; input_first, which says that only X has; winograd: the greatest tile, 2 or 4, with which a 3×3
-/// convolution may be computed by Winograd's transforms, 0 (default) for none.
+/// convolution may be computed by Winograd's transforms, 0 (default) for none; winograd_in_run, which says that its weights are
+/// transformed in each run, not kept so.
 struct ConvOperator: Operator {
     static let schemas = [
         Schema("Conv", since: [1, 11, 22], inputs: 2...3),
@@ -25,6 +26,7 @@ struct ConvOperator: Operator {
     let activation: FusedActivation
     /// The greatest tile of Winograd's transforms that the optimiser allows; 0: none.
     let winograd: Int
+    let winogradInRun: Bool
 
     init(_ node: NodeReader) throws {
         isFused = node.domain == "apus"
@@ -35,6 +37,7 @@ struct ConvOperator: Operator {
         guard group >= 1 else { throw ApusError(.invalidModel, "attribute \"group\" is \(group); it must be at least 1") }
         activation = isFused ? try FusedActivation(node) : .none
         winograd = isFused ? try node.int("winograd", default: 0) : 0
+        winogradInRun = isFused ? try node.bool("winograd_in_run", default: false) : false
         guard [0, 2, 4].contains(winograd) else {
             throw ApusError(.invalidModel, "attribute \"winograd\" is \(winograd); it must be 0, 2 or 4")
         }
@@ -106,7 +109,7 @@ struct ConvOperator: Operator {
         return try FloatConvolution(
             context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions.dropFirst(2))), batch: x[0],
             inChannels: channels, outChannels: w[0], group: group, weights: 1, weightScale: scale, activation: activation,
-            winograd: winograd, readsChannelsFirst: isLast && !readsLast)
+            winograd: winograd, winogradInRun: winogradInRun, readsChannelsFirst: isLast && !readsLast)
     }
 
     /// Channels last, at least in the output.

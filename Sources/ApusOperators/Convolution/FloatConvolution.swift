@@ -43,11 +43,13 @@ final class FloatConvolution: @unchecked Sendable {
     }
 
     /// `weights`: the input with the weights; `weightScale`: a constant input of one factor per output channel; `winograd`: the
-    /// greatest tile of Winograd's transforms that may be used, 0 for none; `readsChannelsFirst`: only the output has channels
+    /// greatest tile of Winograd's transforms that may be used, 0 for none, with weights transformed in each run if `winogradInRun`;
+    /// `readsChannelsFirst`: only the output has channels
     /// last, which few channels in one group and constant weights allow.
     init(
         _ context: PrepareContext, geometry: WindowGeometry, batch: Int, inChannels: Int, outChannels: Int, group: Int, weights: Int,
-        weightScale: Int? = nil, activation: FusedActivation = .none, winograd: Int = 0, readsChannelsFirst: Bool = false
+        weightScale: Int? = nil, activation: FusedActivation = .none, winograd: Int = 0, winogradInRun: Bool = false,
+        readsChannelsFirst: Bool = false
     ) throws {
         self.geometry = geometry
         self.batch = batch
@@ -88,10 +90,10 @@ final class FloatConvolution: @unchecked Sendable {
             chunks = isParallel ? context.threads * 4 : 1
         } else if context.constant(weights) != nil,
             let tile = WinogradConvolution.tile(
-                greatest: winograd, geometry: geometry, group: group, images: batch, inChannels: inChannels, outChannels: outChannels)
+                greatest: winograd, inRun: winogradInRun, geometry: geometry, group: group, images: batch, inChannels: inChannels, outChannels: outChannels)
         {
             let convolution = try WinogradConvolution(
-                levels: context.levels, tile: tile, geometry: geometry, images: batch, inChannels: inChannels,
+                levels: context.levels, tile: tile, inRun: winogradInRun, geometry: geometry, images: batch, inChannels: inChannels,
                 outChannels: outChannels, threads: context.threads)
             method = .winograd(convolution)
             packedByteCount = convolution.packedByteCount
@@ -123,7 +125,8 @@ final class FloatConvolution: @unchecked Sendable {
         switch method {
         case .pointwise(let product), .indirect(let product, _): key = product.packedKey("conv group \(group) \(scale?.1 ?? "")")
         case .depthwise: key = "depthwise \(scale?.1 ?? "")"
-        case .winograd(let convolution): key = convolution.packedKey(scale?.1 ?? "")
+        case .winograd(let convolution):
+            key = convolution.direct?.packedKey("conv group \(group) \(scale?.1 ?? "")") ?? convolution.packedKey(scale?.1 ?? "")
         case .windowed(let convolution): key = convolution.packedKey(scale?.1 ?? "")
         }
         let method = method, byteCount = packedByteCount
@@ -132,7 +135,7 @@ final class FloatConvolution: @unchecked Sendable {
             let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
             let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
             let target = storage.base.assumingMemoryBound(to: Float.self)
-            if case .winograd(let convolution) = method {
+            if case .winograd(let convolution) = method, convolution.direct == nil {
                 try convolution.pack(tensor, scale: factors, to: target, budget: budget)
             } else if case .windowed(let convolution) = method {
                 try convolution.pack(tensor, scale: factors, to: target, budget: budget)
@@ -153,8 +156,7 @@ final class FloatConvolution: @unchecked Sendable {
         channels: Int, group: Int, taps: Int, k: Int, pool: ThreadPool?
     ) {
         let n = channels / group
-        switch method {
-        case .pointwise(let product), .indirect(let product, _):
+        func pack(_ product: FloatProduct) {
             for index in 0..<group {
                 let target = packed + index * product.packedCount
                 let offset = index * n * k * taps
@@ -167,12 +169,16 @@ final class FloatConvolution: @unchecked Sendable {
                 }
                 if let scale { product.scaleColumns(target, by: scale + index * n) }
             }
+        }
+        switch method {
+        case .pointwise(let product), .indirect(let product, _): pack(product)
         case .depthwise:
             apus_depthwise_pack_weights(channels, taps, weights, packed)
             if let scale {
                 for index in 0..<(taps * channels) { packed[index] *= scale[index % channels] }
             }
-        case .winograd, .windowed: break // pack their own weights, which are always constant
+        case .winograd(let convolution): if let direct = convolution.direct { pack(direct) }
+        case .windowed: break // packs its own weights, which are always constant
         }
     }
 

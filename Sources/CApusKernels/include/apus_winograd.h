@@ -17,7 +17,8 @@ extern "C" {
 /// each of the (tile+2)² positions p of a transformed square:
 ///
 ///     V[p][square][k]  = (Bᵀ d B)[p]                    apus_winograd_input
-///     M[p][square][n]  = sum over k of V[p] · U[p][k][n]  apus_sgemm_run, U from apus_winograd_weights
+///     M[p][square][n]  = sum over k of V[p] · U[p][k][n]  apus_sgemm_run, U from apus_winograd_weights,
+///                                                         or apus_winograd_packed_weights
 ///     output           = act(Aᵀ M A + bias + residual)    apus_winograd_output
 ///
 /// Points of interpolation: 0, ±1 and infinity for tile 2; 0, ±√½, ±√2 and infinity for tile 4. The latter keep the
@@ -62,6 +63,11 @@ size_t apus_winograd_squares(const apus_winograd_kernel *kernel, const apus_wino
 /// [(tile+2)²][k][n_end - n_begin], position p at u + p * position_stride floats. Computed in double, rounded once.
 void apus_winograd_weights(size_t tile, const float *weights, size_t k, size_t n_begin, size_t n_end, float *u,
                            size_t position_stride);
+
+/// U, for one run, from weights as apus_sgemm_pack_b has them: element j, of `count`, of tap t is packed[t * tap_stride + j], and of
+/// position p u[p * position_stride + j]. Computed in float: up to two units in the last place from apus_winograd_weights.
+void apus_winograd_packed_weights(const apus_winograd_kernel *kernel, const float *packed, size_t tap_stride, size_t count,
+                                  float *u, size_t position_stride);
 
 /// V of the squares [begin, end): row (square - begin) of position p is at v + p * position_stride + row * channels.
 /// `input` is the first image's first pixel, `zero` points to `channels` zeros.

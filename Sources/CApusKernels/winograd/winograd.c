@@ -67,6 +67,11 @@ void apus_winograd_weights(size_t tile, const float *weights, size_t k, size_t n
   }
 }
 
+void apus_winograd_packed_weights(const apus_winograd_kernel *kernel, const float *packed, size_t tap_stride, size_t count,
+                                  float *u, size_t position_stride) {
+  kernel->ops->weights(packed, tap_stride, count, u, position_stride);
+}
+
 /// Where a square's outputs begin.
 typedef struct place {
   size_t image, y, x;

@@ -51,6 +51,30 @@ APUS_INLINE void winograd_out_2(const vf *m, const int step, vf *r) {
   r[1] = v_add(v_sub(m1, m2), m3);
 }
 
+/// G for tile 4: three taps to six values.
+APUS_INLINE void winograd_taps_4(const vf *g, const int step, vf *r) {
+  const vf g0 = g[0], g1 = g[step], g2 = g[2 * step];
+  const vf third = v_set1(1.0f / 3), sixth = v_set1(1.0f / 6);
+  const vf even_a = v_fnma(third, g2, v_mul(v_set1(-2.0f / 3), g0)), odd_a = v_mul(v_set1(-2.0f / 3 * WINOGRAD_ROOT_HALF), g1);
+  const vf even_b = v_fma(sixth, g0, v_mul(third, g2)), odd_b = v_mul(v_set1(WINOGRAD_ROOT_TWO / 6), g1);
+  r[0] = g0;
+  r[1] = v_add(even_a, odd_a);
+  r[2] = v_sub(even_a, odd_a);
+  r[3] = v_add(even_b, odd_b);
+  r[4] = v_sub(even_b, odd_b);
+  r[5] = g2;
+}
+
+/// G for tile 2: three taps to four values.
+APUS_INLINE void winograd_taps_2(const vf *g, const int step, vf *r) {
+  const vf g0 = g[0], g1 = g[step], g2 = g[2 * step], half = v_set1(0.5f);
+  const vf even = v_mul(half, v_add(g0, g2)), odd = v_mul(half, g1);
+  r[0] = g0;
+  r[1] = v_add(even, odd);
+  r[2] = v_sub(even, odd);
+  r[3] = g2;
+}
+
 /// Bias, residual and activation of a square's outputs. Loops, not unrolled: the transforms around them are long enough.
 APUS_INLINE void winograd_finish(vf *out, const int outputs, const size_t c, const size_t count, float *const *pixels,
                                  const float *const *residuals, const apus_epilogue *epilogue) {
@@ -82,6 +106,27 @@ APUS_INLINE void winograd_finish(vf *out, const int outputs, const size_t c, con
 }
 
 #define WINOGRAD_DEFINE(TILE)                                                                                          \
+  static void winograd_weights_##TILE(const float *packed, size_t tap_stride, size_t count, float *u,                  \
+                                      size_t position_stride) {                                                        \
+    enum { side = TILE + 2 };                                                                                          \
+    for (size_t c = 0; c < count; c += VW) {                                                                           \
+      const size_t lanes = count - c < VW ? count - c : VW;                                                            \
+      vf half[side * 3];                                                                                               \
+      WINOGRAD_UNROLL for (int x = 0; x < 3; x++) {                                                                    \
+        vf column[3], r[side];                                                                                         \
+        WINOGRAD_UNROLL for (int y = 0; y < 3; y++)                                                                    \
+            column[y] = v_load_upto(packed + (size_t)(y * 3 + x) * tap_stride + c, lanes);                             \
+        winograd_taps_##TILE(column, 1, r);                                                                            \
+        WINOGRAD_UNROLL for (int y = 0; y < side; y++) half[y * 3 + x] = r[y];                                         \
+      }                                                                                                                \
+      WINOGRAD_UNROLL for (int y = 0; y < side; y++) {                                                                 \
+        vf r[side];                                                                                                    \
+        winograd_taps_##TILE(half + y * 3, 1, r);                                                                      \
+        WINOGRAD_UNROLL for (int x = 0; x < side; x++)                                                                 \
+            v_store_upto(u + (size_t)(y * side + x) * position_stride + c, lanes, r[x]);                               \
+      }                                                                                                                \
+    }                                                                                                                  \
+  }                                                                                                                    \
   APUS_INLINE void winograd_input_lanes_##TILE(const float *const *pixels, const size_t c, const size_t count, float *v, \
                                                const size_t position_stride) {                                        \
     enum { side = TILE + 2 };                                                                                          \
@@ -132,5 +177,5 @@ WINOGRAD_DEFINE(4)
 
 #define WINOGRAD_JOIN_(a, b, c) a##b##c
 #define WINOGRAD_JOIN(a, b, c) WINOGRAD_JOIN_(a, b, c)
-const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _2) = {winograd_input_2, winograd_output_2};
-const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _4) = {winograd_input_4, winograd_output_4};
+const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _2) = {winograd_input_2, winograd_output_2, winograd_weights_2};
+const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _4) = {winograd_input_4, winograd_output_4, winograd_weights_4};

@@ -12,6 +12,8 @@ struct apus_winograd_ops {
   /// `pixels` and `residuals`: the square's outputs row by row; NULL where the square hangs over the edge. `residuals` may be NULL.
   void (*output)(const float *m, size_t position_stride, size_t channels, float *const *pixels,
                  const float *const *residuals, const apus_epilogue *epilogue);
+  /// As apus_winograd_packed_weights.
+  void (*weights)(const float *packed, size_t tap_stride, size_t count, float *u, size_t position_stride);
 };
 
 #define APUS_WINOGRAD_KERNEL(NAME, ISA, TILE) extern const apus_winograd_ops apus_winograd_ops_##NAME;

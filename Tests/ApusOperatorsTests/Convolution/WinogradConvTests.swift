@@ -36,10 +36,12 @@ import Testing
         }
         let last = try channelsLast(try floatTensor([c.x[0], c.outputs] + output, result))
         let attributes = ["activation": .string("relu"), "pads": ints(c.pads), "winograd": .int(Int64(c.tile))] as [String: AttributeValue]
-        let threaded = Evaluator(pool: ThreadPool(size: 3))
-        for evaluator in evaluators + [threaded] {
-            let y = try evaluator.evaluate(
-                "Conv", domain: "apus", opset: 1, attributes, [try channelsLast(x), w, bias, try channelsLast(residual), scale])[0]
+        for evaluator in evaluators {
+            let inputs = [try channelsLast(x), w, bias, try channelsLast(residual), scale]
+            let inRun = try evaluator.evaluate(
+                "Conv", domain: "apus", opset: 1, attributes.merging(["winograd_in_run": .int(1)]) { $1 }, inputs)[0]
+            try expectClose(inRun, [c.x[0]] + output + [c.outputs], try last.floats(), tolerance: 5e-5)
+            let y = try evaluator.evaluate("Conv", domain: "apus", opset: 1, attributes, inputs)[0]
             // Sums of up to 300 products, with twice the direct sum's rounding error.
             try expectClose(y, [c.x[0]] + output + [c.outputs], try last.floats(), tolerance: 5e-5)
         }

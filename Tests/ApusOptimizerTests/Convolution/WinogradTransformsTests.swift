@@ -7,11 +7,17 @@ import Testing
 @testable import ApusOptimizer
 
 @Suite struct WinogradTransformsTests {
-    /// A graph of one channels-last convolution over `size` × `size` pixels, beside constants of `ballast` floats; the tile that
-    /// the pass allows it.
     private func tile(
         size: Int?, channels: Int, ballast: Int = 1 << 20, kernel: Int = 3, attributes: [Attribute] = [], isConstant: Bool = true
     ) throws -> Int? {
+        try transform(size: size, channels: channels, ballast: ballast, kernel: kernel, attributes: attributes, isConstant: isConstant)?.tile
+    }
+
+    /// A graph of one channels-last convolution over `size` × `size` pixels, beside constants of `ballast` floats; the tile that
+    /// the pass allows it, and whether its weights are transformed in each run.
+    private func transform(
+        size: Int?, channels: Int, ballast: Int = 1 << 20, kernel: Int = 3, attributes: [Attribute] = [], isConstant: Bool = true
+    ) throws -> (tile: Int, inRun: Bool)? {
         let graph = Graph()
         let side = size.map(Dimension.known) ?? .unknown
         let x = graph.addValue("x", type: .tensor(.float32, PartialShape([.known(1), side, side, .known(channels)])))
@@ -35,8 +41,10 @@ import Testing
         let infos = try GraphInference(graph, evaluator: Evaluator()).run(captures: [])
         try WinogradTransforms().run(editor, PassContext(evaluator: Evaluator(), log: nil, infos: infos))
         try editor.commit()
-        guard case .int(let tile)? = graph.nodes.first(where: { $0.opType == "Conv" })?.attribute("winograd") else { return nil }
-        return Int(tile)
+        guard let node = graph.nodes.first(where: { $0.opType == "Conv" }), case .int(let tile)? = node.attribute("winograd") else {
+            return nil
+        }
+        return (Int(tile), node.attribute("winograd_in_run") != nil)
     }
 
     @Test func largeImagesGetTheLargeTile() throws {
@@ -57,10 +65,16 @@ import Testing
         #expect(try tile(size: 56, channels: 32, isConstant: false) == nil)
     }
 
-    /// 147 kB of weights: tile 2 adds 115 kB, tile 4 adds 442 kB.
+    /// 147 kB of weights: tile 4 adds 442 kB, which not every graph may add.
     @Test func withinTheBudget() throws {
-        #expect(try tile(size: 56, channels: 64, ballast: 1) == nil)
-        #expect(try tile(size: 56, channels: 64, ballast: 150_000) == 2)
-        #expect(try tile(size: 56, channels: 64, ballast: 600_000) == 4)
+        #expect(try #require(try transform(size: 56, channels: 64, ballast: 1)) == (4, true))
+        #expect(try #require(try transform(size: 56, channels: 64, ballast: 150_000)) == (4, true))
+        #expect(try #require(try transform(size: 56, channels: 64, ballast: 600_000)) == (4, false))
+    }
+
+    /// 2.4 MB of weights and few pixels: kept, they pay; transforming them in each run takes longer than it saves.
+    @Test func fewPixelsDoNotPayForManyWeights() throws {
+        #expect(try #require(try transform(size: 7, channels: 256, ballast: 8 << 20)).inRun == false)
+        #expect(try transform(size: 7, channels: 512, ballast: 1) == nil)
     }
 }

@@ -2,8 +2,9 @@ import ApusCore
 import ApusGraph
 import ApusOperators
 
-/// Allows the 3×3 convolutions that gain most to be computed by Winograd's transforms, as long as the transformed weights
-/// (1.8 or 4 times the size of the others) add no more than a fifth to the constants of the graph.
+/// Allows 3×3 convolutions to be computed by Winograd's transforms. Those that gain most keep their transformed weights (1.8 or
+/// 4 times the size of the others), as long as these add no more than a fifth to the constants of the graph; the others
+/// transform theirs in each run, where that pays still.
 ///
 /// The rounding error stays at about twice that of the direct sum; turn the pass off where even that counts, or
 /// where inputs may be infinite.
@@ -13,6 +14,8 @@ struct WinogradTransforms: Pass {
     private struct Candidate {
         let node: Int
         let tile: Int
+        /// Whether the weights are transformed in each run.
+        let inRun: Bool
         let bytes: Int
         /// Multiply-accumulates that are saved, in units of time.
         let saved: Double
@@ -26,22 +29,26 @@ struct WinogradTransforms: Pass {
         for index in editor.nodeIndices { candidates += tiles(of: index, editor, context) }
         candidates.sort { (a: Candidate, b: Candidate) -> Bool in a.saved * Double(b.bytes) > b.saved * Double(a.bytes) }
         var chosen: [Int: Candidate] = [:]
-        for candidate in candidates {
+        for candidate in candidates where !candidate.inRun {
             let before = chosen[candidate.node]
             guard candidate.saved > before?.saved ?? 0, candidate.bytes - (before?.bytes ?? 0) <= budget else { continue }
             budget -= candidate.bytes - (before?.bytes ?? 0)
             chosen[candidate.node] = candidate
         }
+        for candidate in candidates where candidate.inRun && candidate.saved > chosen[candidate.node]?.saved ?? 0 {
+            chosen[candidate.node] = candidate
+        }
         for candidate in chosen.values {
             var node = editor.graph.nodes[candidate.node]
             node.attributes.append(Attribute("winograd", .int(Int64(candidate.tile))))
+            if candidate.inRun { node.attributes.append(Attribute("winograd_in_run", .int(1))) }
             node.origin = name
             editor.replace(candidate.node, with: node)
-            context.log?("\(name): tile \(candidate.tile) at \(editor.graph.displayName(node))")
+            context.log?("\(name): tile \(candidate.tile)\(candidate.inRun ? " in each run" : "") at \(editor.graph.displayName(node))")
         }
     }
 
-    /// Both tiles for a node that may have either.
+    /// Both tiles, kept and in each run, for a node that may have any.
     private func tiles(of index: Int, _ editor: GraphEditor, _ context: PassContext) -> [Candidate] {
         let node = editor.graph.nodes[index]
         guard node.domain == "apus", node.opType == "Conv", node.inputs.count > 1, node.attribute("winograd") == nil,
@@ -58,10 +65,10 @@ struct WinogradTransforms: Pass {
                 images: output[0].known ?? 1, height: output[axis].known ?? common, width: output[axis + 1].known ?? common,
                 inChannels: k, outChannels: n)
         else { return [] }
-        return [2, 4].compactMap { tile in
-            guard let saved = size.saving(tile) else { return nil }
-            let extra = weights.byteCount / 9 * ((tile + 2) * (tile + 2) - 9)
-            return Candidate(node: index, tile: tile, bytes: extra, saved: saved)
+        return [(2, false), (4, false), (2, true), (4, true)].compactMap { tile, inRun in
+            guard let saved = size.saving(tile, inRun: inRun) else { return nil }
+            let extra = inRun ? 0 : weights.byteCount / 9 * ((tile + 2) * (tile + 2) - 9)
+            return Candidate(node: index, tile: tile, inRun: inRun, bytes: extra, saved: saved)
         }
     }
 
