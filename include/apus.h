@@ -532,6 +532,105 @@ typedef struct apus_operator {
 /// Adds an operator for sessions made with these options from now on. Strings are copied.
 APUS_API APUS_MUST_USE apus_error *apus_options_add_operator(apus_options *options, const apus_operator *description);
 
+// ---- Quantisation ---------------------------------------------------------------------------------------------------
+
+/// What a model is quantised to.
+typedef enum apus_quantize_method {
+  /// Weights and activations in 8 bits; the ranges of activations are measured on data.
+  APUS_QUANTIZE_STATIC = 0,
+  /// Weights in 8 bits; activations are quantised as they come. Needs no data.
+  APUS_QUANTIZE_DYNAMIC = 1,
+  /// Weights alone, in 4 or 8 bits; activations stay float. Needs no data.
+  APUS_QUANTIZE_WEIGHTS = 2
+} apus_quantize_method;
+
+/// How the range of an activation follows from what was seen of it.
+typedef enum apus_calibration {
+  /// From the least to the greatest element.
+  APUS_CALIBRATE_MIN_MAX = 0,
+  /// What holds `percentile` percent of the elements.
+  APUS_CALIBRATE_PERCENTILE = 1,
+  /// The range whose quantised distribution tells least apart from the real one.
+  APUS_CALIBRATE_ENTROPY = 2
+} apus_calibration;
+
+/// Whether the channels of adjacent layers are brought to equal ranges before they are quantised.
+typedef enum apus_equalization {
+  /// Where the results come closer to those of the model.
+  APUS_EQUALIZE_AUTOMATIC = 0,
+  APUS_EQUALIZE_ALWAYS = 1,
+  APUS_EQUALIZE_NEVER = 2
+} apus_equalization;
+
+/// One run's worth of data.
+typedef struct apus_quantize_batch {
+  /// sizeof(apus_quantize_batch)
+  size_t struct_size;
+  /// A value for each input of the model, in its order; NULL for one that has a default.
+  const apus_value *const *inputs;
+  size_t input_count;
+  /// The right class of each row of the first output; NULL where they are not known. All batches have labels, or none.
+  const int64_t *labels;
+  size_t label_count;
+} apus_quantize_batch;
+
+/// Told what is being done and what share (0 to 1) of all is done; on the thread that calls apus_model_quantize().
+typedef void (*apus_progress_function)(void *user_data, const char *stage, double share);
+
+/// Receives the report, once: JSON text of `size` bytes, with a NUL behind it, that is valid during the call.
+typedef void (*apus_report_function)(void *user_data, const char *json, size_t size);
+
+/// How a model is quantised. A struct of zeros with `struct_size` set is statically quantised with all defaults.
+typedef struct apus_quantize_options {
+  /// sizeof(apus_quantize_options)
+  size_t struct_size;
+  apus_quantize_method method;
+  /// Static: APUS_UINT8 (also for APUS_UNDEFINED) or APUS_INT8.
+  apus_element_type activation_type;
+  /// APUS_INT8 (also for APUS_UNDEFINED); APUS_INT4 for weights alone.
+  apus_element_type weight_type;
+  apus_calibration calibration;
+  /// Above 50, at most 100; 0: 99.99.
+  double percentile;
+  /// Weights alone: elements along the summed axis that share a scale, 16 or more; 0: all of a column.
+  size_t block_size;
+  /// Weights alone: blocks have zero points rather than being symmetric.
+  bool zero_points;
+  /// Weights alone: scales follow from the largest element; otherwise they are searched for the least squared error.
+  bool plain_scales;
+  /// One scale for all of a layer's weights rather than one for each output channel.
+  bool per_tensor;
+  /// Biases are corrected by the mean error that rounded weights make on the data.
+  bool correct_bias;
+  apus_equalization equalization;
+  /// Not 0: leaves in float what it takes to lose no more than this on the data, of the share of right answers where there are
+  /// labels, else of relative error (root mean square of what the worst output is off by over that of the output).
+  double max_drop;
+  /// Operators ("Conv"), or names of nodes or of their first outputs, to leave in float; `*` stands for any characters.
+  const char *const *exclude;
+  size_t exclude_count;
+  /// Where there are any: the only ones to quantise.
+  const char *const *include;
+  size_t include_count;
+  /// Data to measure activations on and to judge the result by; static quantisation needs some.
+  const apus_quantize_batch *batches;
+  size_t batch_count;
+  /// May be NULL, as may `report`.
+  apus_progress_function progress;
+  apus_report_function report;
+  /// For both.
+  void *user_data;
+} apus_quantize_options;
+
+/// Makes a quantised model, of standard ONNX operators, to be saved or made a session of. `session_options` (may be NULL) say what
+/// the runs that it takes may use: threads, memory, instruction sets.
+///
+/// Names and metadata stay; functions are expanded, weights that are inputs with a default become constants, and operators are
+/// brought to the version of the operator set that the result needs. APUS_ERROR_INVALID_ARGUMENT where there is nothing to
+/// quantise, where the model is quantised already, and for options that contradict each other.
+APUS_API APUS_MUST_USE apus_error *apus_model_quantize(const apus_model *model, const apus_quantize_options *options,
+                                                       const apus_options *session_options, apus_model **out);
+
 // ---- Sessions -------------------------------------------------------------------------------------------------------
 
 typedef struct apus_session apus_session;

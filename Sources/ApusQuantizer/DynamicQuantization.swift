@@ -23,7 +23,7 @@ struct DynamicQuantization {
             try attributed(to: product.name) {
                 let input = try quantized[product.input] ?? quantizedInput(product.input, writer)
                 quantized[product.input] = input
-                try replace(product, node, tensor, named: graph.displayName(id), by: input, writer)
+                try replace(product, node, tensor, of: id, by: input, writer)
             }
         }
         writer.editor.removeDeadCode()
@@ -44,7 +44,7 @@ struct DynamicQuantization {
     }
 
     private func replace(
-        _ product: Product, _ node: Node, _ tensor: Tensor, named weightsName: String, by input: [ValueID], _ writer: QuantizationWriter
+        _ product: Product, _ node: Node, _ tensor: Tensor, of weightsID: ValueID, by input: [ValueID], _ writer: QuantizationWriter
     ) throws {
         let isConvolution = product.kind == .convolution
         // MatMulInteger wants columns as output channels.
@@ -53,14 +53,17 @@ struct DynamicQuantization {
         let axis: Int? = isPerChannel ? (transposes ? 1 : product.axis) : nil
         let quantized = QuantizedWeights(try WeightMatrix(weights, axis: axis))
         // Runtimes know ConvInteger for uint8 weights at least.
-        let codes =
+        let codes = try writer.shared(weightsID, transposes ? "quantized_transposed" : "quantized") { name in
             isConvolution
-            ? try writer.constant(.uint8, weights.shape.dimensions, quantized.codes.map { UInt8(truncatingIfNeeded: Int($0) + 128) }, "\(weightsName)_quantized")
-            : try writer.constant(.int8, weights.shape.dimensions, quantized.codes, "\(weightsName)_quantized")
-        let zero = isConvolution ? try writer.constant(.uint8, [], [UInt8(128)], "\(weightsName)_zero_point") : nil
+                ? try writer.constant(.uint8, weights.shape.dimensions, quantized.codes.map { UInt8(truncatingIfNeeded: Int($0) + 128) }, name)
+                : try writer.constant(.int8, weights.shape.dimensions, quantized.codes, name)
+        }
+        let zero = isConvolution ? try writer.shared(weightsID, "zero_point") { try writer.constant(.uint8, [], [UInt8(128)], $0) } : nil
         // Scales of channels lie along the axis of channels of the result.
         let spatial = isConvolution && axis != nil ? [Int](repeating: 1, count: weights.shape.rank - 2) : []
-        let scales = try writer.constant(.float32, axis == nil ? [] : [quantized.scales.count] + spatial, quantized.scales, "\(weightsName)_scale")
+        let scales = try writer.shared(weightsID, isConvolution ? "scale_column" : transposes ? "scale_transposed" : "scale") {
+            try writer.constant(.float32, axis == nil ? [] : [quantized.scales.count] + spatial, quantized.scales, $0)
+        }
 
         let base = product.name
         let sums = writer.node(

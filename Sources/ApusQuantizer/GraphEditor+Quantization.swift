@@ -39,6 +39,7 @@ final class QuantizationWriter {
     let opset: Int
     /// Names that nodes have: some runtimes want them unique.
     private var taken: Set<ByteString>
+    private var constants: [ValueID: [String: ValueID]] = [:]
     private var dequantized: [ValueID: [(axis: Int?, scales: [Float], value: ValueID)]] = [:]
 
     init(_ graph: Graph, opset: Int) {
@@ -51,6 +52,14 @@ final class QuantizationWriter {
 
     func constant<T: BitwiseCopyable>(_ type: ElementType, _ dimensions: [Int], _ elements: [T], _ name: String) throws -> ValueID {
         constant(try Tensor(type, dimensions, elements), name)
+    }
+
+    /// What is made of the constant `source` for `part`, and made once: several products may read the same weights.
+    func shared(_ source: ValueID, _ part: String, _ make: (String) throws -> ValueID) rethrows -> ValueID {
+        if let known = constants[source]?[part] { return known }
+        let made = try make("\(graph.displayName(source))_\(part)")
+        constants[source, default: [:]][part] = made
+        return made
     }
 
     func constant(_ tensor: Tensor, _ name: String) -> ValueID {

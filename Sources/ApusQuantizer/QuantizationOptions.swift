@@ -6,29 +6,29 @@ public struct QuantizationOptions: Sendable {
     /// Raw values are those of `apus_quantize_method` in apus.h.
     public enum Method: Int32, Sendable, CaseIterable {
         /// Weights and activations in 8 bits; the ranges of activations are measured on given data.
-        case `static` = 1
+        case `static` = 0
         /// Weights in 8 bits; activations are quantised as they come (DynamicQuantizeLinear).
-        case dynamic = 2
+        case dynamic = 1
         /// Weights alone, in 4 or 8 bits; activations stay float.
-        case weights = 3
+        case weights = 2
     }
 
     /// How the range of an activation follows from what was seen of it. Raw values as in `apus_calibration`.
     public enum Calibration: Int32, Sendable, CaseIterable {
         /// From the least to the greatest element.
-        case minMax = 1
+        case minMax = 0
         /// What holds `percentile` percent of the elements.
-        case percentile = 2
+        case percentile = 1
         /// The range whose quantised distribution tells least apart from the real one (Kullback-Leibler).
-        case entropy = 3
+        case entropy = 2
     }
 
     /// Whether the channels of adjacent convolutions are brought to equal ranges. Raw values as in `apus_equalization`.
     public enum Equalization: Int32, Sendable, CaseIterable {
         /// Where the quantised model's results come closer to those of the model.
-        case automatic = 1
-        case always = 2
-        case never = 3
+        case automatic = 0
+        case always = 1
+        case never = 2
     }
 
     public var method: Method = .static

@@ -83,6 +83,15 @@ def test_says_what_came_of_it(digits, tmp_path):
     assert "right answers" in text and "smaller" in text and "4 of 4 layers quantised" in text
 
 
+def test_the_report_is_a_page_of_its_own(digits, tmp_path):
+    page = tmp_path / "report.html"
+    apus("quantize", model("digits_cnn"), "-o", tmp_path / "q.onnx", "--calibrate", digits, "--report", page)
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>") and text.count("<svg") >= 2 and text.count("<rect") > 40
+    assert "right answers" in text and "node_Conv_25" in text
+    assert not any(outside in text for outside in ("http:", "https:", "src=", "<script", "@import"))
+
+
 def test_a_directory_of_pictures(tmp_path):
     text = apus("quantize", model("digits_cnn"), "-o", tmp_path / "q.onnx", "--calibrate", MODELS.parent / "images", "--size", "8")
     assert "4 of 4 layers quantised" in text

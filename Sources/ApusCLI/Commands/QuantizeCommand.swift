@@ -95,6 +95,9 @@ struct QuantizeCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Quantise only these. May be repeated.", valueName: "NAME"))
     var include: [String] = []
 
+    @Option(help: ArgumentHelp("Write a page that shows what came of it: sizes, accuracy, times, errors by layer.", valueName: "FILE.html"))
+    var report: String?
+
     @Flag(help: "Print what came of it as JSON.")
     var json = false
 
@@ -155,9 +158,11 @@ struct QuantizeCommand: ParsableCommand {
         }
         defer { Terminal.progress("") }
         let options = options()
-        let (quantized, report) = try failing(as: .run) { try read.quantized(options, data: data ?? [], session: runtime.sessionOptions) }
+        let (quantized, result) = try failing(as: .run) { try read.quantized(options, data: data ?? [], session: runtime.sessionOptions) }
         try failing(as: .file) { try quantized.save(to: output) }
         Terminal.progress("")
-        print(json ? report.json : QuantizationSummary(report, before: model, after: output).lines.joined(separator: "\n"))
+        let sizes = (before: FileIO.size(model) ?? 0, after: FileIO.size(output) ?? 0)
+        if let report { try FileIO.write(Array(QuantizationPage(result, name: model, sizes).html.utf8), to: report) }
+        print(json ? result.json : QuantizationSummary(result, sizes).lines.joined(separator: "\n"))
     }
 }

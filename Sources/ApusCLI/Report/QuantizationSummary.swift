@@ -5,20 +5,9 @@ import ApusCore
 struct QuantizationSummary {
     let lines: [String]
 
-    /// - Parameter before: path of the model; `after`: of the quantised one.
-    init(_ report: QuantizationReport, before: String, after: String) {
-        var rows = [["", "before", "after", ""]]
-        if let old = FileIO.size(before), let new = FileIO.size(after), new > 0 {
-            rows.append(["size", Format.bytes(old), Format.bytes(new), "\(Format.number(Double(old) / Double(new), digits: 2))x smaller"])
-        }
-        if let old = report.before?.accuracy, let new = report.after?.accuracy {
-            rows.append(["right answers", Self.percent(old), Self.percent(new), "\(new < old ? "" : "+")\(Format.fixed((new - old) * 100, 2)) points"])
-        }
-        if let error = report.after?.relativeError { rows.append(["error of the outputs", "-", Self.percent(error), "relative"]) }
-        if let old = report.secondsBefore, let new = report.secondsAfter, new > 0 {
-            rows.append(["one run", Format.seconds(old), Format.seconds(new), "\(Format.number(old / new, digits: 2))x faster"])
-        }
-        var lines = Format.table(rows, numeric: [1, 2])
+    /// - Parameter sizes: of the files, in bytes.
+    init(_ report: QuantizationReport, _ sizes: (before: Int, after: Int)) {
+        var lines = Format.table([["", "before", "after", ""]] + Self.rows(report, sizes), numeric: [1, 2])
         let quantized = report.layers.filter(\.isQuantized)
         lines.append("")
         lines.append("\(quantized.count) of \(report.layers.count) layers quantised\(report.isEqualized ? ", channels equalised" : "")")
@@ -36,5 +25,22 @@ struct QuantizationSummary {
         self.lines = lines
     }
 
-    private static func percent(_ share: Double) -> String { "\(Format.fixed(share * 100, 2)) %" }
+    /// What is compared, before, after, and what that means.
+    static func rows(_ report: QuantizationReport, _ sizes: (before: Int, after: Int)) -> [[String]] {
+        var rows: [[String]] = []
+        if sizes.after > 0 {
+            let share = Format.number(Double(sizes.before) / Double(sizes.after), digits: 2)
+            rows.append(["size", Format.bytes(sizes.before), Format.bytes(sizes.after), "\(share)x smaller"])
+        }
+        if let old = report.before?.accuracy, let new = report.after?.accuracy {
+            rows.append(["right answers", Self.percent(old), Self.percent(new), "\(new < old ? "" : "+")\(Format.fixed((new - old) * 100, 2)) points"])
+        }
+        if let error = report.after?.relativeError { rows.append(["error of the outputs", "-", Self.percent(error), "relative"]) }
+        if let old = report.secondsBefore, let new = report.secondsAfter, new > 0 {
+            rows.append(["one run", Format.seconds(old), Format.seconds(new), "\(Format.number(old / new, digits: 2))x faster"])
+        }
+        return rows
+    }
+
+    static func percent(_ share: Double) -> String { "\(Format.fixed(share * 100, 2)) %" }
 }

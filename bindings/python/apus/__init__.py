@@ -2,6 +2,7 @@
 from ._library import library as _library
 from .errors import ApusError, Interrupted, InvalidArgument, InvalidModel, MemoryLimit, RuntimeFailure
 from .operators import Node, ValueType
+from .quantization import quantize
 from .session import (
     ExecutionMode, GraphOptimizationLevel, InferenceSession, Model, ModelMetadata, NodeArg, Pool, RunOptions, SessionOptions)
 from .values import SparseTensor
@@ -11,7 +12,7 @@ __all__ = [
     "ApusError", "ExecutionMode", "GraphOptimizationLevel", "InferenceSession", "Interrupted", "InvalidArgument", "InvalidModel",
     "MemoryLimit", "Model", "ModelMetadata", "Node", "NodeArg", "Pool", "RunOptions", "RuntimeFailure", "SessionOptions", "SparseTensor",
     "ValueType",
-    "get_available_providers",
+    "get_available_providers", "quantize",
 ]
 
 

@@ -2,7 +2,7 @@
 import ctypes
 import os
 import pathlib
-from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int, c_int64, c_size_t, c_uint32, c_void_p
 
 
 class String(ctypes.Structure):
@@ -32,6 +32,30 @@ class Operator(ctypes.Structure):
     _fields_ = [
         ("size", c_size_t), ("domain", c_char_p), ("op_type", c_char_p), ("since", c_int64), ("infer", NODE_FUNCTION),
         ("compute", NODE_FUNCTION), ("user_data", c_void_p), ("release", RELEASE),
+    ]
+
+
+PROGRESS = CFUNCTYPE(None, c_void_p, c_char_p, c_double)
+REPORT = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
+
+
+class QuantizeBatch(ctypes.Structure):
+    """apus_quantize_batch: one run's worth of data."""
+
+    _fields_ = [
+        ("struct_size", c_size_t), ("inputs", _LIST), ("input_count", c_size_t), ("labels", POINTER(c_int64)), ("label_count", c_size_t),
+    ]
+
+
+class QuantizeOptions(ctypes.Structure):
+    """apus_quantize_options."""
+
+    _fields_ = [
+        ("struct_size", c_size_t), ("method", c_int), ("activation_type", c_int), ("weight_type", c_int), ("calibration", c_int),
+        ("percentile", c_double), ("block_size", c_size_t), ("zero_points", c_bool), ("plain_scales", c_bool), ("per_tensor", c_bool),
+        ("correct_bias", c_bool), ("equalization", c_int), ("max_drop", c_double), ("exclude", POINTER(c_char_p)), ("exclude_count", c_size_t),
+        ("include", POINTER(c_char_p)), ("include_count", c_size_t), ("batches", POINTER(QuantizeBatch)), ("batch_count", c_size_t),
+        ("progress", PROGRESS), ("report", REPORT), ("user_data", c_void_p),
     ]
 
 
@@ -141,6 +165,7 @@ FUNCTIONS = {
     "apus_node_attribute_ints": (_E, [_H, c_char_p, POINTER(_DIMENSIONS), POINTER(c_size_t)]),
     "apus_node_attribute_floats": (_E, [_H, c_char_p, POINTER(POINTER(c_float)), POINTER(c_size_t)]),
     "apus_node_attribute_strings": (_E, [_H, c_char_p, POINTER(POINTER(String)), POINTER(c_size_t)]),
+    "apus_model_quantize": (_E, [_H, POINTER(QuantizeOptions), _H, _HH]),
     "apus_session_create": (_E, [_H, _H, _HH]),
     "apus_session_destroy": (None, [_H]),
     "apus_session_input_count": (c_size_t, [_H]),

@@ -36,12 +36,19 @@ extension Model {
         return try withConstantWeights().quantizedAsIs(options, data: data, session: sessionOptions, resolve: resolve)
     }
 
-    /// This model with float inputs that have a default made constants: so some exporters write weights, which nobody overrides.
+    /// The names of the inputs that a session of this model has, in order.
+    package var inputNames: [ByteString] {
+        let graph = imported.graph
+        return graph.inputs.filter { imported.irVersion >= 4 || graph.initializers[$0] == nil }.map { graph.values[$0.index].name }
+    }
+
+    /// This model with tensor inputs that have a default made constants, scalars apart: so some exporters write weights, which
+    /// nobody overrides.
     private func withConstantWeights() -> Model {
         let graph = imported.graph
         func isWeight(_ input: ValueID) -> Bool {
             guard imported.irVersion >= 4, case .tensor(let tensor)? = graph.initializers[input] else { return false }
-            return tensor.type == .float32 && tensor.shape.rank > 0
+            return tensor.shape.rank > 0
         }
         guard graph.inputs.contains(where: isWeight) else { return self }
         let copy = graph.copy()
@@ -79,6 +86,15 @@ extension Model {
         // What a caller may override is an input with a default again.
         for input in graph.inputs {
             if let value = imported.graph.initializers[input] { graph.initializers[input] = value }
+        }
+        // Expanded functions bring the names of their nodes several times; some runtimes want them unique.
+        var taken = Set<ByteString>()
+        for index in graph.nodes.indices where !graph.nodes[index].name.isEmpty {
+            let name = graph.nodes[index].name
+            if !taken.insert(name).inserted {
+                graph.nodes[index].name = ByteString("\(name)_\(index)")
+                taken.insert(graph.nodes[index].name)
+            }
         }
         // Types are declared where the file declared them, of values that are still made.
         let made = Set(graph.nodes.flatMap { $0.outputs.compactMap { $0 } })
