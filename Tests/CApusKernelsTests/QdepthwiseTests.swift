@@ -14,11 +14,13 @@ import Testing
         let run = try #require(apus_qdepthwise_at(level.index)?.pointee.run)
         var random = SplitMix(71)
         for edge in edges {
-            for channels in Array(1...18) + [31, 32, 33, 40] {
+            for channels in Array(1...18) + [31, 32, 33, 40, 64, 100] {
                 for form in 0..<16 {
                     let (aSigned, wSigned, hasBias, perChannel) = (form & 1 != 0, form & 2 != 0, form & 4 != 0, form & 8 != 0)
-                    let height = 5, width = 4, kernel = (h: 3, w: form % 3 + 1), stride = form % 2 + 1, dilation = channels % 2 + 1
+                    let height = 5, width = channels % 3 == 0 ? 9 : 4, kernel = (h: 3, w: channels % 5 == 0 ? 5 : form % 3 + 1), stride = form % 2 + 1, dilation = channels % 2 + 1
                     let pad = 1
+                    // Weights that fit 8 bits without their zero point, as quantisers make them, and those that do not.
+                    let isCentred = channels % 4 != 1
                     let outHeight = max(0, (height + 2 * pad - dilation * (kernel.h - 1) - 1) / stride + 1)
                     let outWidth = max(0, (width + 2 * pad - dilation * (kernel.w - 1) - 1) / stride + 1)
                     let taps = kernel.h * kernel.w
@@ -26,11 +28,13 @@ import Testing
                     func value(_ byte: UInt8, _ signed: Bool) -> Int32 { signed ? Int32(Int8(bitPattern: byte)) : Int32(byte) }
                     let input = GuardedBuffer<UInt8>(random.bytes(height * width * channels), guarding: edge)
                     let weights = GuardedBuffer<UInt8>(random.bytes(taps * channels), guarding: edge)
-                    let zeros = GuardedBuffer((0..<channels).map { _ in zero(wSigned) }, guarding: edge.of(Int32.self))
+                    let zeros = GuardedBuffer((0..<channels).map { _ in isCentred ? (wSigned ? 0 : 128) : zero(wSigned) }, guarding: edge.of(Int32.self))
                     let bias = GuardedBuffer<Int32>(random.bytes(channels), guarding: edge.of(Int32.self))
-                    let scales = GuardedBuffer(random.floats(channels, 0.0001...0.01), guarding: edge.of(Float.self))
+                    // The last one lets products pass the range of integers.
+                    let scales = GuardedBuffer(
+                        random.floats(channels - 1, 0.0001...0.01) + [channels % 3 == 0 ? 2000 : 0.9], guarding: edge.of(Float.self))
                     let packed = GuardedBuffer<Int16>(count: taps * channels, guarding: edge.of(Int16.self))
-                    let wZero = zero(wSigned), aZero = zero(aSigned)
+                    let wZero = isCentred ? (wSigned ? 0 : 128) : zero(wSigned), aZero = zero(aSigned)
                     apus_qdepthwise_pack_weights(
                         channels, taps, weights.pointer, wSigned, wZero, perChannel ? zeros.constant : nil, packed.pointer)
                     let count = outHeight * outWidth * channels

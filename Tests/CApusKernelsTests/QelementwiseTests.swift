@@ -33,7 +33,7 @@ import Testing
                         add.is_signed = isSigned
                         add.a = UnsafeRawPointer(a.pointer)
                         add.b = hasB ? UnsafeRawPointer(b.pointer) : nil
-                        (add.base, add.a_ratio, add.b_ratio) = (n == 5 ? .nan : random.float(-90...90), random.float(0...1), random.float(0...1))
+                        (add.base, add.a_ratio, add.b_ratio) = (n == 5 || n == 100 ? .nan : random.float(-90...90), n == 65 ? 1e8 : random.float(0...1), random.float(0...1))
                         add.y = UnsafeMutableRawPointer(y.pointer)
                         kernels.add(&add)
                         for i in 0..<n {
@@ -88,6 +88,34 @@ import Testing
                             let expected = seen.max() ?? (isSigned ? -128 : 0)
                             #expect(number(output.pointer[pixel * channels + channel], isSigned) == expected)
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: levels) func sumsOverPixelsMatchTheDefinition(level: Level) throws {
+        try level.skipUnlessRunnable()
+        let kernels = try #require(apus_qelementwise_at(level.index)?.pointee)
+        var random = SplitMix(7)
+        for edge in edges {
+            for channels in Array(0...20) + [31, 32, 63, 64, 65, 130] {
+                for (pixels, gap) in [(0, 0), (1, 0), (5, 0), (5, 3)] {
+                    for isSigned in [false, true] {
+                        let stride = channels + gap, count = pixels == 0 ? 0 : pixels * stride - gap
+                        let codes: [UInt8] = random.bytes(count)
+                        let input = GuardedBuffer<UInt8>(codes, guarding: edge)
+                        let sums = GuardedBuffer<Int32>(count: channels, guarding: edge.of(Int32.self))
+                        var args = apus_qsum_args()
+                        (args.pixels, args.channels, args.is_signed, args.pixel_stride) = (pixels, channels, isSigned, stride)
+                        args.input = UnsafeRawPointer(input.pointer)
+                        args.sums = sums.pointer
+                        kernels.sum(&args)
+                        for channel in 0..<channels {
+                            let expected = (0..<pixels).reduce(Int32(0)) { $0 + number(codes[$1 * stride + channel], isSigned) }
+                            #expect(sums[channel] == expected)
+                        }
+                        #expect(sums.isIntact)
                     }
                 }
             }

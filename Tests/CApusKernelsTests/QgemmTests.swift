@@ -144,8 +144,9 @@ import Testing
         var random = SplitMix(62)
         for signs in 0..<4 {
             for forms in 0..<128 {
-                for taps in [1, 3] {
-                    let problem = Problem(&random, m: 5, n: 19, k: 7, taps: taps, signs: signs, forms: forms, edge: .end)
+                // Rows of whole groups of four are read in place, others copied.
+                for (taps, k) in [(1, 7), (3, 7), (1, 8), (3, 4)] {
+                    let problem = Problem(&random, m: 5, n: 19, k: k, taps: taps, signs: signs, forms: forms, edge: .end)
                     problem.expectSums(kernel, .end, rowCut: 3)
                 }
             }
@@ -181,11 +182,14 @@ import Testing
     @Test(arguments: levels) func outputs(level: Level) throws {
         let kernel = try Self.kernel(level)
         var random = SplitMix(65)
-        for form in 0..<32 {
-            for (m, n, k) in [(1, 5, 9), (9, 33, 16), (4, 70, 30)] {
-                let problem = Problem(&random, m: m, n: n, k: k, taps: 1, signs: form % 4, forms: form * 2, edge: .end)
+        for form in 0..<64 {
+            for (m, n, k, taps) in [(1, 5, 9, 1), (9, 33, 16, 1), (4, 70, 30, 1), (11, 47, 8, 3), (5, 64, 4, 1)] {
+                let problem = Problem(&random, m: m, n: n, k: k, taps: taps, signs: form % 4, forms: form * 2, edge: .end)
                 let perColumn = form & 1 != 0, hasRowScale = form & 2 != 0, hasBias = form & 4 != 0
-                problem.args.scale = 0.003
+                // A large one lets products pass the range of integers.
+                let scale: Float = form & 32 != 0 ? 300_000 : 0.003
+                problem.scales.pointer[n - 1] = scale
+                problem.args.scale = scale
                 problem.args.scales = perColumn ? problem.scales.constant : nil
                 problem.args.row_scale = hasRowScale ? problem.rowScale.constant : nil
                 problem.args.bias = hasBias ? problem.bias.constant : nil
@@ -196,7 +200,7 @@ import Testing
                 problem.args.output = APUS_QGEMM_F32
                 problem.run(kernel, rowCut: m / 2)
                 for i in 0..<(m * n) {
-                    var want = Float(problem.sums[i]) * (perColumn ? problem.scales[i % n] : 0.003)
+                    var want = Float(problem.sums[i]) * (perColumn ? problem.scales[i % n] : scale)
                     if hasRowScale { want *= problem.rowScale[i / n] }
                     if hasBias { want += problem.bias[i % n] }
                     #expect(c[i].bitPattern == want.bitPattern)
@@ -210,8 +214,8 @@ import Testing
                 (problem.args.low, problem.args.high) = (low, high)
                 problem.run(kernel, rowCut: m / 2)
                 for i in 0..<(m * n) {
-                    let scale = perColumn ? problem.scales[i % n] : 0.003
-                    let want = QuantizeTests.requantize(problem.sums[i], 0, scale, problem.args.zero_point, low, high)
+                    let factor = perColumn ? problem.scales[i % n] : scale
+                    let want = QuantizeTests.requantize(problem.sums[i], 0, factor, problem.args.zero_point, low, high)
                     #expect(q[i] == UInt8(truncatingIfNeeded: want))
                 }
                 #expect(c.isIntact && q.isIntact)

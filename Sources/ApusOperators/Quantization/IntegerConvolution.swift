@@ -13,6 +13,11 @@ final class IntegerConvolution: @unchecked Sendable {
         case constant(Tensor)
         /// Known only in a run.
         case computed
+
+        var areKnown: Bool {
+            if case .computed = self { return false }
+            return true
+        }
     }
 
     private enum Method {
@@ -20,6 +25,8 @@ final class IntegerConvolution: @unchecked Sendable {
         case pointwise(IntegerProduct)
         /// Through a table, once for each image and group.
         case indirect(IntegerProduct, Storage)
+        /// Through a table into a padded copy of one image at a time.
+        case padded(IntegerProduct, PaddedWindows)
         case depthwise(UnsafePointer<apus_qdepthwise_kernels>)
     }
 
@@ -62,6 +69,7 @@ final class IntegerConvolution: @unchecked Sendable {
         switch method {
         case .pointwise(let product): "qconv_pointwise_" + String(cString: product.kernel.pointee.name)
         case .indirect(let product, _): "qconv_" + String(cString: product.kernel.pointee.name)
+        case .padded(let product, _): "qconv_padded_" + String(cString: product.kernel.pointee.name)
         case .depthwise(let kernel): "qdepthwise_" + String(cString: kernel.pointee.name)
         }
     }
@@ -100,6 +108,17 @@ final class IntegerConvolution: @unchecked Sendable {
                 packed = try IntegerConvolution.packDepthwise(context, weights, taps, outChannels, weightsAreSigned, points, packedByteCount)
             case .computed: packed = nil
             }
+        } else if group == 1, context.constant(weights) != nil, weightZeroPoints.areKnown,
+            let windows = try PaddedWindows(geometry, channels: inChannels, budget: context.packed.budget)
+        {
+            let product = try IntegerProduct(
+                levels: context.levels, m: pixels, n: n, k: windows.k, taps: windows.taps, threads: context.threads)
+            method = .padded(product, windows)
+            scratchByteCount = product.workspaceByteCount
+            chunks = 1
+            paddingByteCount = windows.byteCount
+            packedByteCount = product.packedByteCount
+            packed = try IntegerConvolution.packPadded(context, weights, product, windows, weightsAreSigned, weightZeroPoints)
         } else {
             let product: IntegerProduct
             if geometry.isPointwise, group == 1 {
@@ -146,6 +165,30 @@ final class IntegerConvolution: @unchecked Sendable {
         }
     }
 
+    private static func packPadded(
+        _ context: PrepareContext, _ weights: Int, _ product: IntegerProduct, _ windows: PaddedWindows, _ isSigned: Bool,
+        _ zeroPoints: WeightZeroPoints
+    ) throws -> Storage? {
+        var points: [Int32] = [0]
+        if case .constant(let tensor) = zeroPoints {
+            points = [Int32](repeating: 0, count: max(1, tensor.count))
+            loadZeroPoints(tensor.type, tensor.pointer, &points, count: points.count)
+        }
+        let key = product.packedKey("padded rows of \(windows.channels) less \(points.map { "\($0)" }.joined(separator: " "))")
+        return try context.packed(weights, key: key) { tensor, budget in
+            let storage = try Storage.allocate(byteCount: product.packedByteCount, budget: budget, purpose: "packed weights")
+            let rows = try Storage.allocate(
+                byteCount: try product.n.multiplied(by: product.taps).multiplied(by: product.k), budget: budget, purpose: "weights")
+            windows.arrange(
+                tensor.pointer.assumingMemoryBound(to: UInt8.self), outputs: product.n, zeroPoints: points,
+                zeroPointStep: points.count > 1 ? 1 : 0, to: rows.base.assumingMemoryBound(to: UInt8.self))
+            product.pack(
+                rows.base, isSigned: isSigned, tapStride: product.k, rowStride: 1, columnStride: product.k * product.taps,
+                to: storage.base)
+            return storage
+        }
+    }
+
     private static func pack(
         _ product: IntegerProduct, _ group: Int, _ weights: UnsafeRawPointer, _ isSigned: Bool, to target: UnsafeMutableRawPointer
     ) {
@@ -164,7 +207,7 @@ final class IntegerConvolution: @unchecked Sendable {
         } else {
             rest += packedByteCount
             switch method {
-            case .pointwise(let product), .indirect(let product, _):
+            case .pointwise(let product), .indirect(let product, _), .padded(let product, _):
                 IntegerConvolution.pack(product, group, call.weights, weightsAreSigned, to: workspace)
             case .depthwise:
                 apus_qdepthwise_pack_weights(
@@ -184,6 +227,19 @@ final class IntegerConvolution: @unchecked Sendable {
             let padding = rest.assumingMemoryBound(to: UInt8.self)
             padding.update(repeating: UInt8(truncatingIfNeeded: call.zeroPoint), count: product.k)
             runIndirect(product, table, call, weights, padding, rest + paddingByteCount, pool)
+        case .padded(let product, let windows):
+            let image = rest.assumingMemoryBound(to: UInt8.self)
+            var args = arguments(product, call)
+            args.a = UnsafeRawPointer(image)
+            args.a_table = UnsafePointer(windows.table.base.assumingMemoryBound(to: Int.self))
+            args.b = weights
+            for index in 0..<batch {
+                windows.pad(
+                    call.input.assumingMemoryBound(to: UInt8.self) + index * geometry.inputPixels * inChannels,
+                    zeroPoint: UInt8(truncatingIfNeeded: call.zeroPoint), to: image)
+                args.c = call.output + index * geometry.outputPixels * outChannels * (call.outputType.bitWidth / 8)
+                product.run(args, workspace: rest + paddingByteCount, pool: pool)
+            }
         case .depthwise(let kernel):
             runDepthwise(kernel, call, weights.assumingMemoryBound(to: Int16.self), pool)
         }

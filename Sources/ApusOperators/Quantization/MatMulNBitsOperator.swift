@@ -14,14 +14,18 @@ struct MatMulNBitsOperator: Operator {
     /// Bytes of one block of B, and of the packed zero points of one row.
     private let blockBytes: Int
     private let zeroPointBytes: Int
+    private let allowsBytes: Bool
 
     init(_ node: NodeReader) throws {
         k = try node.int("K")
         n = try node.int("N")
         bits = try node.int("bits", default: 4)
         blockSize = try node.int("block_size")
-        // How precisely to compute, and whether another runtime has rearranged the weights: the latter must be 0.
-        node.ignore("accuracy_level")
+        // 4 allows A to be quantised to 8 bits, block by block; the levels below ask for floats of some kind.
+        let level = try node.int("accuracy_level", default: 0)
+        guard (0...4).contains(level) else { throw ApusError(.invalidModel, "attribute \"accuracy_level\" is \(level); 0 to 4 expected") }
+        allowsBytes = level == 4
+        // Whether another runtime has rearranged the weights.
         guard try node.int("weight_prepacked", default: 0) == 0 else {
             throw ApusError(.unsupported, "attribute \"weight_prepacked\" must be 0")
         }
@@ -74,7 +78,83 @@ struct MatMulNBitsOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        try context.throughFloat32 { try prepareFloat($0) }
+        if allowsBytes, let prepared = try prepareBytes(context) { return prepared }
+        return try context.throughFloat32 { try prepareFloat($0) }
+    }
+
+    /// A quantised to 8 bits, where the weights are constants in the order of their blocks; else nil.
+    private func prepareBytes(_ context: PrepareContext) throws -> (any PreparedNode)? {
+        guard try context.type(0) == .float32, !context.has(4), let scales = context.constant(2),
+            let kernels = apus_qblocks_select(context.levels)
+        else { return nil }
+        let zeros = context.has(3) ? context.constant(3) : nil
+        if context.has(3), zeros == nil { return nil }
+        let rows = try context.shape(0).count / k
+        if rows == 0 { return PreparedKernel("nothing") { _ in } }
+        let weights = BlockedWeights(
+            k: k, n: n, bits: bits, blockSize: blockSize, blocks: blocks, zeroType: zeros?.type, hasGroups: false, kernels: nil)
+        let shape = apus_qblocks_shape(
+            n: n, k: k, bits: UInt32(bits), block_size: blockSize, blocks: blocks, has_zero_points: zeros == nil ? 0 : 1)
+        // The sizes of a row, a panel and all of them, checked before the kernel multiplies them.
+        let columnBytes = try blocks.multiplied(by: try blockSize.multiplied(by: bits).adding(64))
+        let panelCount = Int(apus_qblocks_panels(kernels, n))
+        _ = try columnBytes.multiplied(by: Int(kernels.pointee.nr)).multiplied(by: panelCount)
+        let panelBytes = withUnsafePointer(to: shape) { Int(apus_qblocks_panel_size(kernels, $0)) }
+        let parameters = [scales, zeros].map { $0.map { "\($0.storage.identifier)+\($0.offset)" } ?? "-" }.joined(separator: " ")
+        let key = "\(bits)-bit blocks of \(blockSize) for \(String(cString: kernels.pointee.name)), \(n)x\(k), \(parameters)"
+        let packed = try context.packed(1, key: key) { tensor, budget in
+            let storage = try Storage.allocate(byteCount: try panelBytes.multiplied(by: panelCount), budget: budget, purpose: "packed weights")
+            var zeroPoints: Storage?
+            if let zeros, zeros.type == .uint8 {
+                let bytes = try blocks.multiplied(by: n).multiplied(by: 4)
+                let unpacked = try Storage.allocate(byteCount: bytes, budget: budget, purpose: "zero points")
+                weights.unpackZeroPoints(zeros.pointer.assumingMemoryBound(to: UInt8.self), unpacked.base.assumingMemoryBound(to: Float.self))
+                zeroPoints = unpacked
+            }
+            let zeroNumbers = zeroPoints.map { UnsafeRawPointer($0.base) } ?? zeros.map { UnsafeRawPointer($0.pointer) }
+            withUnsafePointer(to: shape) {
+                apus_qblocks_pack(
+                    kernels, $0, tensor.pointer.assumingMemoryBound(to: UInt8.self), scales.pointer.assumingMemoryBound(to: Float.self),
+                    zeroNumbers?.assumingMemoryBound(to: Float.self), storage.base, 0, panelCount)
+            }
+            withExtendedLifetime(zeroPoints) {}
+            return storage
+        }
+        guard let packed else { return nil }
+        return try bytesKernel(context, shape, kernels, packed, rows: rows, panels: panelCount)
+    }
+
+    private func bytesKernel(
+        _ context: PrepareContext, _ shape: apus_qblocks_shape, _ kernels: UnsafePointer<apus_qblocks_kernels>, _ packed: Storage,
+        rows: Int, panels: Int
+    ) throws -> any PreparedNode {
+        let (k, n, blocks, hasBias, depth) = (k, n, blocks, context.has(5), try blocks.multiplied(by: blockSize))
+        let numberBytes = try rows.multiplied(by: blocks).multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let codeBytes = try rows.multiplied(by: depth).roundedUp(to: Storage.alignment)
+        let isParallel = context.threads > 1 && FloatProduct.saturatingProduct([rows, n, k]) >= IntegerProduct.leastParallelWork
+        let step = isParallel ? max(1, (panels + context.threads * 4 - 1) / (context.threads * 4)) : panels
+        // Rows are quantised on several threads where there are many of them.
+        let rowStep = isParallel && rows >= 16 ? (rows + context.threads - 1) / context.threads : rows
+        let name = "nbits_bytes_" + String(cString: kernels.pointee.name)
+        return PreparedKernel(name, workspace: try codeBytes.adding(numberBytes.multiplied(by: 2))) { io in
+            let a = io.workspace.assumingMemoryBound(to: Int8.self)
+            let aScales = (io.workspace + codeBytes).assumingMemoryBound(to: Float.self)
+            let aSums = (io.workspace + codeBytes + numberBytes).assumingMemoryBound(to: Int32.self)
+            let source = io.input(0, as: Float.self)
+            io.pool.inChunks(rows, of: rowStep) { range in
+                var shape = shape
+                for row in range {
+                    kernels.pointee.quantize(&shape, source + row * k, a + row * depth, aScales + row * blocks, aSums + row * blocks)
+                }
+            }
+            let args = apus_qblocks_args(
+                m: rows, a: a, a_scales: aScales, a_sums: aSums, b: UnsafeRawPointer(packed.base),
+                bias: hasBias ? io.input(5, as: Float.self) : nil, c: io.output(0, as: Float.self), c_stride: n)
+            io.pool.inChunks(panels, of: step) { range in
+                var (shape, args) = (shape, args)
+                kernels.pointee.run(&shape, &args, range.lowerBound, range.upperBound)
+            }
+        }
     }
 
     private func prepareFloat(_ context: PrepareContext) throws -> any PreparedNode {

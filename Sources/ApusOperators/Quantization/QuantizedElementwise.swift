@@ -230,6 +230,29 @@ struct QuantizedAveragePoolOperator: Operator {
         let pixelStep = isChannelsLast ? channels : 1, channelStep = isChannelsLast ? 1 : pixels
         let outputPixelStep = isChannelsLast ? channels : 1, outputChannelStep = isChannelsLast ? 1 : outputPixels
         let (x, y, includesPadding) = (x, y, includesPadding)
+        if isChannelsLast, window == nil, let kernels = apus_qelementwise_select(context.levels) {
+            let name = "quantised_average_" + String(cString: kernels.pointee.name)
+            return PreparedKernel(name, workspace: try channels.multiplied(by: batch).multiplied(by: 4)) { io in
+                let input = x.load(io, type), result = y.load(io, type)
+                let requantize = Requantization(type == .int8 ? .int8 : .uint8, zeroPoint: result.zeroPoint)
+                let scale = input.scale / (result.scale * Float(pixels)), zero = Int32(truncatingIfNeeded: pixels) &* input.zeroPoint
+                io.pool.inChunks(batch, of: 1) { range in
+                    for image in range {
+                        let sums = io.workspace.assumingMemoryBound(to: Int32.self) + image * channels
+                        var args = apus_qsum_args()
+                        (args.pixels, args.channels, args.pixel_stride) = (pixels, channels, channels)
+                        args.is_signed = type == .int8
+                        args.input = io.input(0) + image * pixels * channels
+                        args.sums = sums
+                        kernels.pointee.sum(&args)
+                        let target = io.output(0, as: UInt8.self) + image * channels
+                        for channel in 0..<channels {
+                            target[channel] = UInt8(truncatingIfNeeded: requantize(Float(sums[channel] &- zero) * scale))
+                        }
+                    }
+                }
+            }
+        }
         return PreparedKernel("quantised average") { io in
             let input = x.load(io, type), result = y.load(io, type)
             let offsets = table?.base.assumingMemoryBound(to: Int.self)

@@ -80,12 +80,15 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
     }
 
     func begin(_ io: NodeIO, _ direction: Int, _ workspace: UnsafeMutableRawPointer) {
-        for (index, part) in [input, state].enumerated() where part.packed == nil {
+        func pack(_ part: Weights, _ target: UnsafeMutableRawPointer) {
+            guard part.packed == nil else { return }
             let product = part.product
             product.pack(
                 io.input(part.weights) + direction * product.k * product.n, isSigned: part.isSigned, rowStride: product.n, columnStride: 1,
-                to: workspace + layout.packed[index])
+                to: target)
         }
+        pack(input, workspace + layout.packed[0])
+        pack(state, workspace + layout.packed[1])
     }
 
     func project(

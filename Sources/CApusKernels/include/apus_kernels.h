@@ -14,6 +14,7 @@
 #include "apus_nbits.h"
 #include "apus_normalization.h"
 #include "apus_pooling.h"
+#include "apus_qblocks.h"
 #include "apus_qdepthwise.h"
 #include "apus_qelementwise.h"
 #include "apus_qgemm.h"

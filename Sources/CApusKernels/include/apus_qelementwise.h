@@ -46,6 +46,15 @@ typedef struct apus_qmax_args {
   void *output;           ///< pixel p at output + p * channels; must not overlap the input
 } apus_qmax_args;
 
+/// sums[c] = sum over p < pixels of input[p * pixel_stride + c], modulo 2^32.
+typedef struct apus_qsum_args {
+  size_t pixels, channels;
+  bool is_signed;
+  const void *input;
+  size_t pixel_stride;
+  int32_t *sums;
+} apus_qsum_args;
+
 typedef struct apus_qelementwise_kernels {
   const char *name; ///< as apus_isa_name(isa)
   apus_isa isa;
@@ -53,6 +62,7 @@ typedef struct apus_qelementwise_kernels {
   void (*mul)(const apus_qmul_args *args);
   /// Output pixels [pixel_begin, pixel_end); disjoint ranges may be computed concurrently.
   void (*max)(const apus_qmax_args *args, size_t pixel_begin, size_t pixel_end);
+  void (*sum)(const apus_qsum_args *args);
 } apus_qelementwise_kernels;
 
 /// All levels this build contains, best first and `generic` last; NULL from the end on. Not all may run on this CPU.

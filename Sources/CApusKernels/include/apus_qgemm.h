@@ -32,7 +32,7 @@ extern "C" {
 /// here: the caller must have checked that m * c_stride, m * taps, the packed size and so on fit into size_t.
 ///
 /// Memory. Nothing outside the given elements of A, C and the parameters is touched. Nothing is allocated. Pointers need
-/// the alignment of their element only; packed B and the workspace must be aligned to 4 and should be to 64.
+/// the alignment of their element only; packed B must be aligned to 4 and the workspace to 8, both should be to 64.
 ///
 /// Threads. Everything may run concurrently as long as the written memory is disjoint: slices of C, panel ranges, one
 /// workspace for each running call.
@@ -117,7 +117,8 @@ typedef struct apus_qgemm_args {
   int32_t zero_point, low, high; ///< Q8
 } apus_qgemm_args;
 
-/// Bytes of workspace that each concurrent apus_qgemm_run wants: a few rows of A, independent of m and n.
+/// Bytes of workspace that each concurrent apus_qgemm_run wants: a few rows of A and their addresses, independent of m and n.
+/// Rows of A are read in place where k is a multiple of 4 and their elements follow one another, if the level can.
 size_t apus_qgemm_workspace_size(const apus_qgemm_kernel *kernel, size_t taps, size_t k);
 
 /// Computes rows [m_begin, m_end) and columns [n_begin, n_end) of C. `n_begin` must be a multiple of nr, `n_end` a

@@ -37,7 +37,8 @@ APUS_INLINE void inside(ptrdiff_t first, size_t taps, size_t dilation, size_t si
 
 APUS_INLINE void store(const apus_qdepthwise_args *args, size_t place, size_t c, size_t lanes, vi sum) {
   if (args->requantizes) {
-    const vf low = v_set1((float)args->low), high = v_set1((float)args->high), offset = v_set1((float)args->zero_point);
+    const vf low = v_set1((float)(args->low - args->zero_point)), high = v_set1((float)(args->high - args->zero_point));
+    const vi offset = vi_set1(args->zero_point);
     vf scale = v_set1(args->scale);
     if (args->scales) scale = lanes == VW ? v_load(args->scales + c) : v_load_n(args->scales + c, lanes);
     uint8_t *to = (uint8_t *)args->output + place + c, some[VW];
@@ -123,7 +124,14 @@ APUS_INLINE size_t interior(const apus_qdepthwise_args *args, size_t y, size_t x
 }
 #endif
 
+#ifdef DOTS
+#include "qdepthwise_dots.h"
+#endif
+
 static void run(const apus_qdepthwise_args *args, size_t row_begin, size_t row_end) {
+#ifdef DOTS
+  if (run_dots(args, row_begin, row_end)) return;
+#endif
   for (size_t y = row_begin; y < row_end; y++) {
     size_t x_begin = 0, x_end = 0, c_begin = 0;
 #ifdef PAIR_WIDTH

@@ -31,7 +31,42 @@ APUS_INLINE void add_codes(const apus_qadd_args *args, bool is_signed) {
   }
 }
 
+#ifdef VI_STORE_SATURATED
+// Four vectors at a time, saturated by the instructions that narrow. Only where no sum passes the range of integers.
+APUS_INLINE size_t add_narrowing(const apus_qadd_args *args, bool is_signed) {
+  const vf base = v_set1(args->base), a_ratio = v_set1(args->a_ratio), b_ratio = v_set1(args->b_ratio);
+  size_t i = 0;
+  for (; i + 4 * VW <= args->n; i += 4 * VW) {
+    vi codes[4];
+    for (int j = 0; j < 4; j++) {
+      vf sum = v_add(base, v_mul(vi_to_float(load_codes(args->a, i + (size_t)j * VW, VW, is_signed)), a_ratio));
+      if (args->b) sum = v_add(sum, v_mul(vi_to_float(load_codes(args->b, i + (size_t)j * VW, VW, is_signed)), b_ratio));
+      codes[j] = v_to_int(sum);
+    }
+    vi_store_saturated((uint8_t *)args->y + i, codes[0], codes[1], codes[2], codes[3], is_signed);
+  }
+  return i;
+}
+
+static bool may_narrow(const apus_qadd_args *args) {
+  const float largest = __builtin_fabsf(args->base) + 256 * (__builtin_fabsf(args->a_ratio) + __builtin_fabsf(args->b_ratio));
+  return largest < 0x1p30f;
+}
+#endif
+
 static void add(const apus_qadd_args *args) {
+#ifdef VI_STORE_SATURATED
+  if (may_narrow(args)) {
+    const size_t done = args->is_signed ? add_narrowing(args, true) : add_narrowing(args, false);
+    apus_qadd_args rest = *args;
+    rest.n -= done;
+    rest.a = (const uint8_t *)args->a + done;
+    rest.b = args->b ? (const uint8_t *)args->b + done : NULL;
+    rest.y = (uint8_t *)args->y + done;
+    add_codes(&rest, args->is_signed);
+    return;
+  }
+#endif
   if (args->is_signed) add_codes(args, true);
   else add_codes(args, false);
 }
@@ -81,6 +116,31 @@ static void max(const apus_qmax_args *args, size_t pixel_begin, size_t pixel_end
   }
 }
 
+APUS_INLINE void sum_codes(const apus_qsum_args *args, size_t c, size_t lanes, int count, bool is_signed) {
+  vi totals[4];
+  for (int i = 0; i < count; i++) totals[i] = vi_set1(0);
+  for (size_t p = 0; p < args->pixels; p++) {
+    for (int i = 0; i < count; i++)
+      totals[i] = vi_add(totals[i], load_codes(args->input, p * args->pixel_stride + c + (size_t)i * VW, lanes, is_signed));
+  }
+  for (int i = 0; i < count; i++) {
+    int32_t some[VW];
+    vi_store(lanes == VW ? args->sums + c + (size_t)i * VW : some, totals[i]);
+    if (lanes < VW) memcpy(args->sums + c, some, lanes * sizeof *some);
+  }
+}
+
+APUS_INLINE void sum_all(const apus_qsum_args *args, bool is_signed) {
+  size_t c = 0;
+  for (; c + 4 * VW <= args->channels; c += 4 * VW) sum_codes(args, c, VW, 4, is_signed);
+  for (; c < args->channels; c += VW) sum_codes(args, c, args->channels - c < VW ? args->channels - c : VW, 1, is_signed);
+}
+
+static void sum(const apus_qsum_args *args) {
+  if (args->is_signed) sum_all(args, true);
+  else sum_all(args, false);
+}
+
 extern const apus_qelementwise_kernels APUS_NAME(apus_qelementwise, APUS_LEVEL);
 const apus_qelementwise_kernels APUS_NAME(apus_qelementwise, APUS_LEVEL) = {
-    .name = APUS_TEXT(APUS_LEVEL), .isa = APUS_LEVEL_ISA, .add = add, .mul = mul, .max = max};
+    .name = APUS_TEXT(APUS_LEVEL), .isa = APUS_LEVEL_ISA, .add = add, .mul = mul, .max = max, .sum = sum};

@@ -22,7 +22,7 @@ size_t apus_qgemm_packed_size(const apus_qgemm_kernel *kernel, size_t taps, size
 }
 
 size_t apus_qgemm_workspace_size(const apus_qgemm_kernel *kernel, size_t taps, size_t k) {
-  return kernel->mr * apus_qgemm_depth(taps, k) * kernel->ops->a_element;
+  return apus_qgemm_pointers_size(kernel->mr, taps) + (kernel->mr * apus_qgemm_depth(taps, k) * kernel->ops->a_element + 63) / 64 * 64;
 }
 
 // Every B becomes s8, so that one instruction serves: a u8 is lowered by 128, as its zero point is when it is used.

@@ -71,7 +71,8 @@ DEFINE_DEQUANTIZE(s32, int32_t, vi_load)
 
 static void requantize(const apus_requantize_args *args) {
   if (args->n == 0) return;
-  const vf low = v_set1((float)args->low), high = v_set1((float)args->high), offset = v_set1((float)args->zero_point);
+  const vf low = v_set1((float)(args->low - args->zero_point)), high = v_set1((float)(args->high - args->zero_point));
+  const vi offset = vi_set1(args->zero_point);
   vf scale = v_set1(args->scale[0]);
   for (size_t i = 0; i < args->n; i += VW) {
     const size_t lanes = args->n - i < VW ? args->n - i : VW;

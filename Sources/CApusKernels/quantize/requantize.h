@@ -6,12 +6,12 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-// round(float(x) * scale) + zero point, saturated. The caller has added biases to x, modulo 2^32.
-APUS_INLINE vi v_requantize(vi x, vf scale, vf zero_point, vf low, vf high) {
+// saturate(round(float(x) * scale) + zero point). The caller has added biases to x, modulo 2^32; `low` and `high` are the least
+// and the greatest code less the zero point, so that limits are applied before the rounding, which keeps the order of numbers.
+APUS_INLINE vi v_requantize(vi x, vf scale, vi zero_point, vf low, vf high) {
   const vf product = v_mul(vi_to_float(x), scale);
-  const vf shifted = v_add(v_round(product), zero_point);
   // NaN (an infinite or NaN scale) becomes `low`, the second operand.
-  return v_to_int(v_min(v_max(shifted, low), high));
+  return vi_add(v_to_int(v_min(v_max(product, low), high)), zero_point);
 }
 
 #endif

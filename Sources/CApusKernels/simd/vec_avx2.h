@@ -85,6 +85,13 @@ APUS_INLINE void vi_store_low8(uint8_t *p, vi x) {
   const __m128i high = _mm_shuffle_epi8(_mm256_extracti128_si256(x, 1), each);
   _mm_storel_epi64((__m128i *)p, _mm_unpacklo_epi32(low, high));
 }
+// The elements of a, b, c and d, saturated to s8 or u8 (by way of s16).
+#define VI_STORE_SATURATED
+APUS_INLINE void vi_store_saturated(uint8_t *p, vi a, vi b, vi c, vi d, int is_signed) {
+  const vi ab = _mm256_packs_epi32(a, b), cd = _mm256_packs_epi32(c, d);
+  const vi codes = is_signed ? _mm256_packs_epi16(ab, cd) : _mm256_packus_epi16(ab, cd);
+  _mm256_storeu_si256((__m256i *)p, _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+}
 APUS_INLINE void vi_store_low16(uint16_t *p, vi x) {
   const __m128i each = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
   const __m128i low = _mm_shuffle_epi8(_mm256_castsi256_si128(x), each);

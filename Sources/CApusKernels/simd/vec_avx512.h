@@ -81,6 +81,13 @@ APUS_INLINE vi vi_load_s8(const int8_t *p) { return _mm512_cvtepi8_epi32(_mm_loa
 APUS_INLINE vi vi_load_u16(const uint16_t *p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
 APUS_INLINE vi vi_load_s16(const int16_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
 APUS_INLINE void vi_store_low8(uint8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
+// The elements of a, b, c and d, saturated to s8 or u8 (by way of s16).
+#define VI_STORE_SATURATED
+APUS_INLINE void vi_store_saturated(uint8_t *p, vi a, vi b, vi c, vi d, int is_signed) {
+  const vi ab = _mm512_packs_epi32(a, b), cd = _mm512_packs_epi32(c, d);
+  const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, is_signed ? _mm512_packs_epi16(ab, cd) : _mm512_packus_epi16(ab, cd)));
+}
 APUS_INLINE void vi_store_low16(uint16_t *p, vi x) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x)); }
 
 APUS_INLINE float v_sum(vf x) { return _mm512_reduce_add_ps(x); }

@@ -8,6 +8,7 @@
 //                         v_load_n_or reads the others as a given number
 //   vi_pow2(n)            2^n as a float for -126 <= n <= 127
 //   vi_load_u8 ...        VW narrow integers, widened;  vi_store_low8 ... the low bits of each lane
+//   vi_store_saturated    4 VW integers as 8 bits, only where VI_STORE_SATURATED is defined
 // Shared by kernels of this target only; not part of the module's interface.
 #ifndef APUS_VEC_H
 #define APUS_VEC_H

@@ -105,10 +105,32 @@ static void separate_3(size_t count, const element_4 *src, element_4 *dst, size_
     for (size_t k = 0; k < 3; k++) dst[k * dst_stride + i] = src[3 * i + k];
 }
 
+// The same for planes of bytes, with a fourth byte that the next pixel overwrites.
+static void interleave_bytes_3(size_t count, const element_1 *src, size_t src_stride, element_1 *dst) {
+  size_t i = 0;
+  for (; count - i > 16; i += 16) {
+    bytes16 a, b, c, pixels[4];
+    memcpy(&a, src + i, 16);
+    memcpy(&b, src + src_stride + i, 16);
+    memcpy(&c, src + 2 * src_stride + i, 16);
+    const words8 ab = (words8)LOW16(a, b), ab2 = (words8)HIGH16(a, b), cc = (words8)LOW16(c, c), cc2 = (words8)HIGH16(c, c);
+    pixels[0] = (bytes16)LOW8(ab, cc), pixels[1] = (bytes16)HIGH8(ab, cc);
+    pixels[2] = (bytes16)LOW8(ab2, cc2), pixels[3] = (bytes16)HIGH8(ab2, cc2);
+    for (size_t pixel = 0; pixel < 16; pixel++) memcpy(dst + 3 * (i + pixel), (const uint8_t *)pixels + 4 * pixel, 4);
+  }
+  for (; i < count; i++)
+    for (size_t k = 0; k < 3; k++) dst[3 * i + k] = src[k * src_stride + i];
+}
+
 bool apus_transpose_2d(size_t elem_size, size_t rows, size_t cols, const void *src, size_t src_stride, void *dst,
                        size_t dst_stride) {
   switch (elem_size) {
-  case 1: matrix_1(rows, cols, src, src_stride, dst, dst_stride); return true;
+  case 1:
+    if (rows == 3 && dst_stride == 3)
+      interleave_bytes_3(cols, src, src_stride, dst);
+    else
+      matrix_1(rows, cols, src, src_stride, dst, dst_stride);
+    return true;
   case 2: matrix_2(rows, cols, src, src_stride, dst, dst_stride); return true;
   case 4:
     if (rows == 3 && dst_stride == 3)

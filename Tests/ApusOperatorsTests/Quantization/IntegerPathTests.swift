@@ -52,9 +52,13 @@ struct IntegerPathTests {
         // Pointwise with strides, three taps, dilation.
         Case(channels: 8, outputs: 33, size: [7, 6], kernel: [1, 1], strides: [2, 2], pads: [0, 0, 0, 0], dilations: [1, 1]),
         Case(batch: 2, channels: 5, outputs: 18, size: [7, 9], kernel: [3, 3], strides: [2, 1], pads: [1, 1, 1, 1], dilations: [1, 2]),
+        // Pictures of few channels: windows row by row in a padded copy, also where the window looks beyond what is padded.
+        Case(batch: 2, channels: 3, outputs: 34, size: [9, 11], kernel: [7, 7], strides: [2, 2], pads: [3, 3, 3, 3], dilations: [1, 1]),
+        Case(channels: 1, outputs: 5, size: [6, 6], kernel: [2, 3], strides: [3, 1], pads: [0, 4, 1, 2], dilations: [2, 1]),
         // Groups; depthwise in two dimensions and one; three dimensions.
         Case(channels: 6, outputs: 9, size: [5, 5], kernel: [3, 2], group: 3, strides: [1, 1], pads: [1, 0, 1, 1], dilations: [1, 1]),
         Case(batch: 2, channels: 19, outputs: 19, size: [8, 7], kernel: [3, 3], group: 19, strides: [2, 2], pads: [1, 1, 1, 1], dilations: [1, 1]),
+        Case(channels: 70, outputs: 70, size: [6, 9], kernel: [3, 5], group: 70, strides: [1, 1], pads: [1, 2, 1, 2], dilations: [1, 1]),
         Case(channels: 7, outputs: 7, size: [11], kernel: [4], group: 7, strides: [1], pads: [2, 1], dilations: [2]),
         Case(channels: 2, outputs: 3, size: [3, 4, 5], kernel: [2, 2, 2], strides: [1, 1, 1], pads: [0, 1, 0, 0, 0, 1], dilations: [1, 1, 1]),
     ]
@@ -248,6 +252,62 @@ struct IntegerPathTests {
                             #expect(abs(Double(found[row * n + column]) - sum) <= 2e-6 * size, "\(bits) bits, \(rows)x\(k)x\(n), \(block), form \(form)")
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// A is quantised as the kernel's contract says: each block by its largest magnitude / 127.
+    @Test("MatMulNBits with 8-bit activations, where accuracy_level allows them", arguments: caps)
+    func byteActivations(cap: String) throws {
+        var bytes = Bytes()
+        for bits in [2, 4, 8] {
+            for (rows, k, n, block) in [(1, 40, 5, 16), (3, 100, 70, 32), (14, 256, 33, 64)] {
+                for form in 0..<3 {
+                    let blocks = (k + block - 1) / block, rowBytes = blocks * block * bits / 8, zeroBytes = (blocks * bits + 7) / 8
+                    let a = bytes.codes(rows * k).map { Float($0) / 64 - 2 }, codes = bytes.codes(n * rowBytes)
+                    let scales = bytes.codes(n * blocks).map { (Float($0) + 1) / 4096 }, bias = bytes.codes(n).map { Float($0) / 32 }
+                    let packed = bytes.codes(n * zeroBytes), floats = bytes.codes(n * blocks).map { Float($0) / 7 }
+                    func code(_ array: [UInt8], _ first: Int, _ index: Int) -> Double {
+                        Double(array[first + index * bits / 8] >> UInt8(index * bits % 8) & UInt8((1 << bits) - 1))
+                    }
+                    var inputs: [Value?] = [
+                        try valueOf(.float32, [rows, k], a), try valueOf(.uint8, [n, blocks, block * bits / 8], codes),
+                        try valueOf(.float32, [n * blocks], scales), nil, nil, try valueOf(.float32, [n], bias),
+                    ]
+                    if form == 1 { inputs[3] = try valueOf(.uint8, [n * zeroBytes], packed) }
+                    if form == 2 { inputs[3] = try valueOf(.float32, [n * blocks], floats) }
+                    let attributes: [String: AttributeValue] = [
+                        "K": .int(Int64(k)), "N": .int(Int64(n)), "bits": .int(Int64(bits)), "block_size": .int(Int64(block)),
+                        "accuracy_level": .int(4),
+                    ]
+                    let result = try Self.evaluator(cap, threads: form % 2 + 1).evaluate(
+                        "MatMulNBits", domain: "com.microsoft", opset: 1, attributes, inputs)
+                    let found = try #require(result[0]).asTensor().array(Float.self)
+                    var worst = 0.0
+                    for row in 0..<rows {
+                        for column in 0..<n {
+                            var sum = Double(bias[column]), slack = 1e-5 * abs(sum)
+                            for b in 0..<blocks {
+                                let part = (row * k + b * block)..<(row * k + min(k, (b + 1) * block))
+                                let step = Double(a[part].map(abs).max() ?? 0) / 127
+                                let zero = switch form {
+                                case 1: code(packed, column * zeroBytes, b)
+                                case 2: Double(floats[column * blocks + b])
+                                default: Double(1 << (bits - 1))
+                                }
+                                for index in part {
+                                    let weight = (code(codes, column * rowBytes, index - row * k) - zero) * Double(scales[column * blocks + b])
+                                    let value = Double(a[index])
+                                    sum += weight * value
+                                    // Half a step of rounding for each element at most.
+                                    slack += abs(weight) * 0.501 * step + 1e-5 * abs(weight * value)
+                                }
+                            }
+                            worst = max(worst, abs(Double(found[row * n + column]) - sum) / slack)
+                        }
+                    }
+                    #expect(worst <= 1, "\(bits) bits, \(rows)x\(k)x\(n), \(block), form \(form)")
                 }
             }
         }
