@@ -201,4 +201,32 @@ extension GraphBuilder {
         #expect(rewritten.census["apus.Lookup"] == nil)
         #expect(rewritten.census["Relu"] == 1)
     }
+
+    /// What convolutional networks are made of: conversions are left where floats come in and go out.
+    @Test func aResidualNetworkConvertsAtItsEdgesOnly() throws {
+        let graph = try graph([1, 3, 16, 16]) { builder, x, random in
+            func convolution(_ x: ValueID, _ outputs: Int, _ inputs: Int, group: Int = 1) throws -> ValueID {
+                let w = try builder.weights8([outputs, inputs / group, 3, 3], axis: 0, &random), bias = try builder.weights([outputs], &random)
+                return builder.node("Conv", [x, w, bias], ["pads": .ints([1, 1, 1, 1]), "group": .int(Int64(group))])
+            }
+            var y = try builder.both(builder.node("Relu", [try convolution(try builder.both(x, 0.03, 120), 8, 3)]), 0.05, 0)
+            y = try builder.both(builder.node("MaxPool", [y], ["kernel_shape": .ints([2, 2]), "strides": .ints([2, 2])]), 0.05, 0)
+            let wide = try builder.both(builder.node("Relu", [try convolution(y, 8, 8, group: 8)]), 0.04, 0)
+            let narrow = try builder.both(try convolution(wide, 8, 8), 0.06, 130)
+            let sum = try builder.both(builder.node("Relu", [builder.node("Add", [narrow, y])]), 0.05, 0)
+            let joined = try builder.both(builder.node("Concat", [sum, y], ["axis": .int(1)]), 0.05, 0)
+            let mean = try builder.both(builder.node("GlobalAveragePool", [joined]), 0.03, 0)
+            let flat = try builder.both(builder.node("Flatten", [mean]), 0.03, 0)
+            let w = try builder.weights8([5, 16], axis: nil, &random), bias = try builder.weights([5], &random)
+            return try builder.both(builder.node("Gemm", [flat, w, bias], ["transB": .int(1)]), 0.02, 128)
+        }
+        let rewritten = try optimized(graph, level: 99).graph
+        #expect(rewritten.census["QuantizeLinear"] == 1, "\(GraphPrinter.text(rewritten))")
+        #expect(rewritten.census["DequantizeLinear"] == 1, "\(GraphPrinter.text(rewritten))")
+        var random = Random(12)
+        let input = Value.tensor(try random.tensor([1, 3, 16, 16]))
+        let a = try run(graph, [input])[0].asTensor().array(Float.self), b = try run(rewritten, [input])[0].asTensor().array(Float.self)
+        // Each of the operators may round one code otherwise.
+        #expect(zip(a, b).allSatisfy { abs($0 - $1) <= 3 * 0.02 }, "\(a) \(b)")
+    }
 }
