@@ -83,7 +83,23 @@ static void run_tile(const row *r, size_t x, size_t pixels, span wide) {
       .channels = r->channels,
       .epilogue = &a->epilogue,
   };
-  (pixels == 1 ? r->ops->one : r->ops->many)[r->vectors - 1](&tile);
+  (pixels == 1 ? r->ops->one : pixels == r->ops->pixels ? r->ops->many : r->ops->some)[r->vectors - 1](&tile);
+}
+
+/// A row's tile: `pixels` from `x` on.
+typedef struct piece {
+  size_t x, pixels;
+} piece;
+
+/// The next tile from x on, all of whose taps lie inside. Where results may be computed twice, a tile reaches back rather
+/// than leave single pixels.
+static piece next_piece(size_t x, span whole, size_t pixels, bool twice) {
+  const size_t left = whole.end - x, all = whole.end - whole.begin, half = pixels / 2;
+  if (left >= pixels) return (piece){x, pixels};
+  if (twice && left > half && all >= pixels) return (piece){whole.end - pixels, pixels};
+  if (half > 1 && left >= half) return (piece){x, half};
+  if (half > 1 && twice && left > 1 && all >= half) return (piece){whole.end - half, half};
+  return (piece){x, 1};
 }
 
 static void run_rows(const apus_depthwise_kernel *kernel, const apus_depthwise_args *args, size_t row_begin, size_t row_end,
@@ -91,6 +107,8 @@ static void run_rows(const apus_depthwise_kernel *kernel, const apus_depthwise_a
   const apus_depthwise_ops *ops = kernel->ops;
   const span whole = whole_positions(args->out_width, args->stride_x, args->pad_left, args->dilation_x,
                                      args->kernel_width, args->in_width);
+  // A residual may be the output itself, which the first result then has replaced.
+  const bool twice = args->epilogue.residual == NULL;
   // Channels outermost: a window's rows of a few channels stay in L1 from one output row to the next.
   for (size_t c = channel_begin; c < channel_end; c += kernel->channel_tile) {
     const size_t left = channel_end - c, channels = left < kernel->channel_tile ? left : kernel->channel_tile;
@@ -99,10 +117,10 @@ static void run_rows(const apus_depthwise_kernel *kernel, const apus_depthwise_a
       r.high = taps_inside(r.y, args->stride_y, args->pad_top, args->dilation_y, args->kernel_height, args->in_height);
       size_t x = 0;
       while (x < args->out_width) {
-        const bool inside = x >= whole.begin && x < whole.end;
-        if (inside && whole.end - x >= ops->pixels) {
-          run_tile(&r, x, ops->pixels, (span){0, args->kernel_width});
-          x += ops->pixels;
+        if (x >= whole.begin && x < whole.end) {
+          const piece p = next_piece(x, whole, ops->pixels, twice);
+          run_tile(&r, p.x, p.pixels, (span){0, args->kernel_width});
+          x = p.x + p.pixels;
         } else {
           run_tile(&r, x, 1, taps_inside(x, args->stride_x, args->pad_left, args->dilation_x, args->kernel_width,
                                          args->in_width));

@@ -61,10 +61,12 @@ APUS_INLINE void depthwise_body(const apus_depthwise_tile *tile, const int pixel
   }
 DEPTHWISE_DEFINE(one_1, 1, 1)
 DEPTHWISE_DEFINE(one_2, 1, 2)
+DEPTHWISE_DEFINE(some_1, DEPTHWISE_PIXELS / 2, 1)
+DEPTHWISE_DEFINE(some_2, DEPTHWISE_PIXELS / 2, 2)
 DEPTHWISE_DEFINE(many_1, DEPTHWISE_PIXELS, 1)
 DEPTHWISE_DEFINE(many_2, DEPTHWISE_PIXELS, 2)
 
 #define DEPTHWISE_JOIN_(a, b) a##b
 #define DEPTHWISE_JOIN(a, b) DEPTHWISE_JOIN_(a, b)
 const apus_depthwise_ops DEPTHWISE_JOIN(apus_depthwise_ops_, DEPTHWISE_NAME) = {
-    DEPTHWISE_PIXELS, VW, {one_1, one_2}, {many_1, many_2}};
+    DEPTHWISE_PIXELS, VW, {one_1, one_2}, {some_1, some_2}, {many_1, many_2}};

@@ -24,10 +24,10 @@ typedef void (*apus_depthwise_tile_function)(const apus_depthwise_tile *tile);
 enum { APUS_DEPTHWISE_VECTORS = 2 };
 
 struct apus_depthwise_ops {
-  size_t pixels; ///< computed by `many`
+  size_t pixels; ///< computed by `many`; `some` computes half as many
   size_t lanes;
   /// [vectors - 1], vectors = ceil(channels / lanes)
-  apus_depthwise_tile_function one[APUS_DEPTHWISE_VECTORS], many[APUS_DEPTHWISE_VECTORS];
+  apus_depthwise_tile_function one[APUS_DEPTHWISE_VECTORS], some[APUS_DEPTHWISE_VECTORS], many[APUS_DEPTHWISE_VECTORS];
 };
 
 #define APUS_DEPTHWISE_KERNEL(NAME, ISA, CHANNELS) extern const apus_depthwise_ops apus_depthwise_ops_##NAME;
