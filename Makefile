@@ -17,8 +17,9 @@ FLAGS     := -c release -Xcc -fvisibility=hidden -Xcc -fno-asynchronous-unwind-t
 LINK      := -Xlinker --version-script=$(CURDIR)/$(EXPORTS) -Xlinker --icf=all -Xlinker -z -Xlinker pack-relative-relocs \
 	-Xlinker --wrap=_swift_stdlib_getScalarName
 
-SANITIZE  := --scratch-path .build-sanitize --sanitize=address --sanitize=undefined
-FILTER     = $(if $(ONLY),--filter $(ONLY))
+# The undefined-behaviour sanitizer is the C compiler's; its run time is part of the other's.
+SANITIZE  := --scratch-path .build-sanitize --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined
+FILTER     = $(if $(ONLY),--filter '$(ONLY)')
 # Tests that ask onnxruntime find it in what `make deps-test` made.
 PYTHON     = $(if $(wildcard .venv/bin/python),APUS_PYTHON=$(CURDIR)/.venv/bin/python)
 
