@@ -57,7 +57,7 @@ test-swift: deps ## The Swift tests alone; ONLY=NAME for some of them
 
 sanitize: deps ## The Swift tests with the address and undefined-behaviour sanitizers, in .build-sanitize; ONLY=NAME for some
 	$(SWIFT) build --build-tests $(SANITIZE)
-	$(PYTHON) $(SWIFT) test --skip-build $(SANITIZE) $(FILTER)
+	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/known-leaks.txt $(PYTHON) $(SWIFT) test --skip-build $(SANITIZE) $(FILTER)
 
 install: build ## Library, header, pkg-config file and command line under PREFIX (and DESTDIR)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
