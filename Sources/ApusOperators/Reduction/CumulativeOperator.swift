@@ -85,27 +85,15 @@ private struct CumulativeVisitor<F: ReduceFunction>: ElementVisitor {
                         for step in 0..<split.length {
                             let place = start + (isReversed ? split.length - 1 - step : step) &* split.inner
                             let from = x + place, to = y + place
-                            if isExclusive { store(totals, to, count) }
-                            accumulate(F.self, totals, from, count)
-                            if !isExclusive { store(totals, to, count) }
+                            for lane in 0..<count {
+                                let next = F.accumulate(totals[lane], from[lane].number)
+                                to[lane] = T(rounding: isExclusive ? totals[lane] : next)
+                                totals[lane] = next
+                            }
                         }
                     }
                 }
             }
         }
     }
-}
-
-// Not inlined: rounding and combining would be laid out together for each pair of a function and a type, and twice.
-
-@inline(never)
-private func accumulate<F: ReduceFunction, T: Element>(
-    _: F.Type, _ totals: UnsafeMutablePointer<T.Number>, _ from: UnsafePointer<T>, _ count: Int
-) {
-    for lane in 0..<count { totals[lane] = F.accumulate(totals[lane], from[lane].number) }
-}
-
-@inline(never)
-private func store<T: Element>(_ totals: UnsafePointer<T.Number>, _ to: UnsafeMutablePointer<T>, _ count: Int) {
-    for lane in 0..<count { to[lane] = T(rounding: totals[lane]) }
 }

@@ -73,7 +73,7 @@ func reduceLoop<F: ReduceFunction, T: Element, A: Arithmetic>(
                 for row in 0..<geometry.rows {
                     sum = F.merge(sum, reduceRun(F.self, A.self, base + geometry.rowOffset(row), geometry.inner))
                 }
-                write(&sum, 1, finish, depth, to: y + block)
+                y[block] = T(rounding: finish.apply(sum, depth).cast(to: T.Number.self))
                 return
             }
             withUnsafeTemporaryAllocation(of: A.self, capacity: tileWidth) { memory in
@@ -85,19 +85,13 @@ func reduceLoop<F: ReduceFunction, T: Element, A: Arithmetic>(
                         sums[column] = F.accumulate(sums[column], source[column].number.cast(to: A.self))
                     }
                 }
-                write(sums, columns.count, finish, depth, to: y + block &* geometry.width + columns.lowerBound)
+                let target = y + block &* geometry.width + columns.lowerBound
+                for column in 0..<columns.count {
+                    target[column] = T(rounding: finish.apply(sums[column], depth).cast(to: T.Number.self))
+                }
             }
         }
     }
-}
-
-/// Finishes combined numbers and rounds them to the output's type. Not inlined: it would be, with a loop for each way to finish, into
-/// each function's loop.
-@inline(never)
-private func write<T: Element, A: Arithmetic>(
-    _ sums: UnsafePointer<A>, _ count: Int, _ finish: ReduceFinish, _ depth: Int, to target: UnsafeMutablePointer<T>
-) {
-    for index in 0..<count { target[index] = T(rounding: finish.apply(sums[index], depth).cast(to: T.Number.self)) }
 }
 
 /// Eight accumulators hide the latency of an addition and fill vectors.
