@@ -170,10 +170,11 @@ static void on_signal(int number) {
   _exit(128 + number);
 }
 
-/// What the families choose under a cap, the one that decides for each; the others have one level on this architecture.
+/// What each family chooses.
 static void print_selection(uint32_t levels) {
   printf("qgemm %s\n", apus_qgemm_select(levels)->name);
 #ifndef APUS_INTEGERS_ONLY
+  printf("qblocks %s\n", apus_qblocks_select(levels)->name);
   printf("sgemm %s\n", apus_isa_name(apus_sgemm_select(levels)->isa));
   printf("depthwise %s\n", apus_isa_name(apus_depthwise_select(levels)->isa));
   printf("winograd %s\n", apus_isa_name(apus_winograd_select(levels, 4)->isa));
@@ -222,6 +223,7 @@ int main(int count, char **arguments) {
   test_elementwise();
   test_rows();
   test_nbits();
+  test_qblocks();
   test_transpose();
 #endif
   for (size_t i = 0; i < MOST_DIGESTS && digests[i].family; i++)

@@ -92,6 +92,7 @@ void test_pooling(void);
 void test_elementwise(void);
 void test_rows(void);
 void test_nbits(void);
+void test_qblocks(void);
 void test_transpose(void);
 
 #endif

@@ -240,6 +240,21 @@ static void check_qmax(const apus_qelementwise_kernels *kernel, size_t channels,
   expect_same(got, want, outputs * channels, 1, "maxima");
 }
 
+static void check_qsum(const apus_qelementwise_kernels *kernel, size_t channels, bool is_signed) {
+  const apus_qelementwise_kernels *generic = apus_qelementwise_select(0);
+  const edge where = coin() ? AT_END : AT_START;
+  const size_t pixels = below(20), stride = channels + below(3);
+  apus_qsum_args args = {.pixels = pixels, .channels = channels, .is_signed = is_signed, .pixel_stride = stride};
+  args.input = guarded_bytes(pixels && channels ? (pixels - 1) * stride + channels : 0, where);
+  int32_t *want = guarded(channels * sizeof *want, where), *got = guarded(channels * sizeof *got, where);
+  args.sums = want;
+  generic->sum(&args);
+  if (kernel == generic) digest("qelementwise", want, channels * sizeof *want);
+  args.sums = got;
+  kernel->sum(&args);
+  expect_same(got, want, channels, sizeof *got, "sums");
+}
+
 void test_qelementwise(void) {
   FOR_EACH_LEVEL(apus_qelementwise_kernels, apus_qelementwise_at) {
     for (int is_signed = 0; is_signed < 2; is_signed++) {
@@ -247,6 +262,7 @@ void test_qelementwise(void) {
       for (size_t n = 0; n <= 70; n++) check_qelementwise(kernel, n, is_signed);
       for (size_t n = 100; n < 140; n++) check_qelementwise(kernel, n, is_signed);
       for (size_t channels = 0; channels <= 140; channels++) check_qmax(kernel, channels, is_signed);
+      for (size_t channels = 0; channels <= 70; channels++) check_qsum(kernel, channels, is_signed);
       finish();
     }
   }

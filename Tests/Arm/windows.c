@@ -254,6 +254,66 @@ void test_nbits(void) {
   }
 }
 
+// MARK: Both operands of few bits
+
+static const float *run_qblocks(const apus_qblocks_kernels *kernel, const apus_qblocks_shape *shape, apus_qblocks_args args,
+                                const uint8_t *codes, const float *scales, const float *zero_points, edge where) {
+  const size_t panels = apus_qblocks_panels(kernel, shape->n), cut = below(panels + 1);
+  void *packed = guarded(panels * apus_qblocks_panel_size(kernel, shape), AT_START);
+  apus_qblocks_pack(kernel, shape, codes, scales, zero_points, packed, cut, panels);
+  apus_qblocks_pack(kernel, shape, codes, scales, zero_points, packed, 0, cut);
+  args.b = packed;
+  args.c = guarded_floats(args.m ? (args.m - 1) * args.c_stride + shape->n : 0, where, 0.0f, 0.0f);
+  kernel->run(shape, &args, cut, panels);
+  kernel->run(shape, &args, 0, cut);
+  return args.c;
+}
+
+static void check_qblocks(const apus_qblocks_kernels *kernel, unsigned bits, size_t block_size) {
+  const apus_qblocks_kernels *generic = apus_qblocks_select(0);
+  const edge where = coin() ? AT_END : AT_START;
+  apus_qblocks_shape shape = {.n = 1 + below(40), .k = 1 + below(4 * block_size), .bits = bits, .block_size = block_size};
+  shape.blocks = (shape.k + block_size - 1) / block_size;
+  shape.has_zero_points = coin();
+  const size_t m = 1 + below(9), depth = shape.blocks * block_size, scale_count = shape.n * shape.blocks;
+  const float *x = guarded_floats(m * shape.k, where, -1.0f, 1.0f);
+  int8_t *a[2];
+  float *a_scales[2];
+  int32_t *a_sums[2];
+  for (int i = 0; i < 2; i++) {
+    a[i] = guarded(m * depth, where);
+    a_scales[i] = guarded(m * shape.blocks * sizeof(float), where);
+    a_sums[i] = guarded(m * shape.blocks * sizeof(int32_t), where);
+    for (size_t r = 0; r < m; r++)
+      (i ? kernel : generic)->quantize(&shape, x + r * shape.k, a[i] + r * depth, a_scales[i] + r * shape.blocks, a_sums[i] + r * shape.blocks);
+  }
+  expect_same(a[1], a[0], m * depth, 1, "codes");
+  expect_same(a_scales[1], a_scales[0], m * shape.blocks, sizeof(float), "scales");
+  expect_same(a_sums[1], a_sums[0], m * shape.blocks, sizeof(int32_t), "sums of codes");
+  const float most = (float)(1u << bits);
+  const uint8_t *codes = guarded_bytes(scale_count * block_size * bits / 8, where);
+  const float *scales = guarded_floats(scale_count, where, -1.0f / most, 1.0f / most);
+  const float *zero_points = shape.has_zero_points ? guarded_floats(scale_count, where, 0.0f, most) : NULL;
+  apus_qblocks_args args = {.m = m, .a = a[0], .a_scales = a_scales[0], .a_sums = a_sums[0], .c_stride = shape.n + below(3)};
+  if (coin()) args.bias = guarded_floats(shape.n, where, -1.0f, 1.0f);
+  const float *want = run_qblocks(generic, &shape, args, codes, scales, zero_points, where);
+  const float *got = run_qblocks(kernel, &shape, args, codes, scales, zero_points, where);
+  expect_near(got, want, (m - 1) * args.c_stride + shape.n, tolerance(shape.k), "product");
+}
+
+void test_qblocks(void) {
+  FOR_EACH_LEVEL(apus_qblocks_kernels, apus_qblocks_at) {
+    if (kernel->isa == APUS_ISA_GENERIC) continue;
+    static const char *const names[] = {"2 bits", "4 bits", "8 bits"};
+    for (unsigned width = 0; width < 3; width++) {
+      start("qblocks", kernel->name, names[width]);
+      for (size_t block_size = 16; block_size <= 128; block_size *= 2)
+        for (int i = 0; i < 12; i++) check_qblocks(kernel, 2u << width, block_size);
+      finish();
+    }
+  }
+}
+
 // MARK: Transposition
 
 void test_transpose(void) {

@@ -102,6 +102,13 @@ APUS_INLINE void vi_store_low8(uint8_t *p, vi x) {
   const uint32_t four = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(half, half))), 0);
   memcpy(p, &four, sizeof four);
 }
+// The elements of a, b, c and d, saturated to s8 or u8.
+#define VI_STORE_SATURATED
+APUS_INLINE void vi_store_saturated(uint8_t *p, vi a, vi b, vi c, vi d, int is_signed) {
+  const int16x8_t ab = vqmovn_high_s32(vqmovn_s32(a), b), cd = vqmovn_high_s32(vqmovn_s32(c), d);
+  if (is_signed) vst1q_s8((int8_t *)p, vqmovn_high_s16(vqmovn_s16(ab), cd));
+  else vst1q_u8(p, vqmovun_high_s16(vqmovun_s16(ab), cd));
+}
 APUS_INLINE void vi_store_low16(uint16_t *p, vi x) { vst1_u16(p, vreinterpret_u16_s16(vmovn_s32(x))); }
 
 APUS_INLINE float v_sum(vf x) { return vaddvq_f32(x); }
