@@ -139,7 +139,9 @@ package struct WindowedConvolution: @unchecked Sendable {
     ) {
         if width.output == 0 || outChannels == 0 { return }
         let jobs = images * bands
-        var template = product.arguments(aStride: width.stride * (channelsFirst ? 1 : inChannels), cStride: outChannels)
+        // A single window has no neighbour, and its stride may be any number.
+        let step = width.output > 1 ? width.stride * (channelsFirst ? 1 : inChannels) : 0
+        var template = product.arguments(aStride: step, cStride: outChannels)
         template.a_offsets = UnsafePointer(offsets.base.assumingMemoryBound(to: Int.self))
         template.b = panels
         template.epilogue = epilogue
@@ -169,7 +171,8 @@ package struct WindowedConvolution: @unchecked Sendable {
     /// The rows that `count` rows of the output from `first` on see, with zeros for padding.
     private func copyBand(_ image: UnsafePointer<Float>, first: Int, count: Int, to band: UnsafeMutablePointer<Float>) {
         let pixel = channelsFirst ? 1 : inChannels
-        let left = min(width.padBegin * pixel, rowStride)
+        // Padding may be far wider than what the windows see.
+        let left = min(width.padBegin, rowStride / pixel) * pixel
         let inside = min(width.input * pixel, rowStride - left), right = rowStride - left - inside
         for plane in 0..<(channelsFirst ? inChannels : 1) {
             let source = image + plane * height.input * width.input

@@ -101,6 +101,17 @@ import Testing
         }
     }
 
+    /// One window, whose row lies in a padding of a size that no product of it fits.
+    @Test func windowsFarOutside() throws {
+        let x = try randomTensor([1, 3, 4, 4]), w = try randomTensor([2, 3, 3, 3], seed: 2), bias = try randomTensor([2], seed: 3)
+        let huge = 1 << 62
+        for evaluator in evaluators {
+            let y = try evaluator.evaluate(
+                "Conv", ["strides": ints([1, huge]), "pads": ints([0, huge - 2, 0, 0])], [x, w, bias])[0]
+            try expectClose(y, [1, 2, 2, 1], try bias.floats().flatMap { [$0, $0] })
+        }
+    }
+
     @Test(arguments: ["SAME_UPPER", "SAME_LOWER", "VALID"]) func automaticPadding(_ mode: String) throws {
         let x = try randomTensor([1, 2, 6, 7]), w = try randomTensor([3, 2, 4, 3], seed: 2)
         let y = try Evaluator().evaluate("Conv", ["auto_pad": .string(ByteString(mode)), "strides": ints([2, 2])], [x, w])[0]
