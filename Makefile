@@ -11,11 +11,11 @@ CLI       := $(RELEASE)/apus-cli
 EXPORTS   := build/apus.exports
 # The library needs no Swift run time on its target and exports what apus.h declares. The same compiler flags for both
 # products let them share every module.
-FLAGS     := -c release -Xcc -fvisibility=hidden -Xcc -fno-asynchronous-unwind-tables -Xswiftc -static-stdlib -Xswiftc -use-ld=lld $(if $(JOBS),--jobs $(JOBS))
-# Packed relocations and equal functions laid together make the library smaller by a fifteenth; the former need glibc 2.36. The
-# wrapped function brings Unicode's names along (Sources/CApusClosure/scalar_names.c).
-LINK      := -Xlinker --version-script=$(CURDIR)/$(EXPORTS) -Xlinker --icf=all -Xlinker -z -Xlinker pack-relative-relocs \
-	-Xlinker --wrap=_swift_stdlib_getScalarName
+FLAGS     := -c release -Xcc -fvisibility=hidden -Xcc -fno-asynchronous-unwind-tables -Xswiftc -static-stdlib -Xswiftc -use-ld=bfd $(if $(JOBS),--jobs $(JOBS))
+# What keeps the library small: no unwind tables of Swift (apus.ld), packed relocations (they need glibc 2.36), and not the
+# names of Unicode's characters, which the wrapped function brings along (Sources/CApusClosure/scalar_names.c).
+LINK      := -Xlinker --version-script=$(CURDIR)/$(EXPORTS) -Xlinker -T$(CURDIR)/bindings/c/apus.ld \
+	-Xlinker -z -Xlinker pack-relative-relocs -Xlinker --wrap=_swift_stdlib_getScalarName
 
 # The undefined-behaviour sanitizer is the C compiler's; its run time is part of the other's.
 SANITIZE  := --scratch-path .build-sanitize --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined

@@ -29,6 +29,7 @@ libpng-dev png.h
 libturbojpeg0-dev turbojpeg.h
 zlib1g-dev zlib.h
 EOF
+if ! command -v ld.bfd >/dev/null 2>&1; then missing="$missing binutils"; fi
 if ! command -v python3 >/dev/null 2>&1; then missing="$missing python3"; fi
 if [ "${1:-build}" = test ]; then
     if ! python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then missing="$missing python3-venv"; fi
