@@ -48,7 +48,7 @@ package final class MemoryBudget: Sendable {
         if pages > 0, pageSize > 0 {
             limit = min(limit, pages.multipliedReportingOverflow(by: pageSize).partialValue)
         }
-        if let cgroup = cgroupMemoryLimit() { limit = min(limit, cgroup) }
+        if let cgroup = ControlGroup().memoryLimit { limit = min(limit, cgroup) }
         var addressSpace = rlimit()
         if getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &addressSpace) == 0, addressSpace.rlim_cur < UInt64(Int.max) {
             let mapped = (firstNumber(inFile: "/proc/self/statm") ?? 0).multipliedReportingOverflow(by: max(pageSize, 1))
@@ -56,20 +56,6 @@ package final class MemoryBudget: Sendable {
         }
         return limit
     }
-
-    private static func cgroupMemoryLimit() -> Int? {
-        for path in ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"] {
-            if let bytes = firstNumber(inFile: path) { return bytes }
-        }
-        return nil
-    }
-}
-
-/// The decimal number a small text file starts with; nil where the file is absent or starts otherwise ("max").
-package func firstNumber(inFile path: String) -> Int? {
-    let text = smallFile(path)
-    let digits = text.prefix { $0 >= 48 && $0 <= 57 }
-    return digits.isEmpty ? nil : Int(String(decoding: digits, as: UTF8.self))
 }
 
 /// The first 4 KiB of a small (virtual) file; empty where it cannot be read.

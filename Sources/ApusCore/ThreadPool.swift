@@ -169,10 +169,10 @@ package final class ThreadPool: @unchecked Sendable {
 
     // MARK: Default size
 
-    /// The CPUs this process may run on, or its cgroup's CPU quota rounded up, whichever is less; at least 1.
+    /// The CPUs this process may run on, or the CPU quota of its control groups rounded up, whichever is less; at least 1.
     package static func defaultSize() -> Int {
         var count = allowedCPUs() ?? sysconf(Int32(_SC_NPROCESSORS_ONLN))
-        if let quota = cgroupQuota() { count = min(count, quota) }
+        if let quota = ControlGroup().cpuQuota { count = min(count, quota) }
         return max(1, count)
     }
 
@@ -185,18 +185,5 @@ package final class ThreadPool: @unchecked Sendable {
             return count > 0 ? count : nil
         }
         return nil
-    }
-
-    private static func cgroupQuota() -> Int? {
-        // Version 2: "quota period" or "max period".
-        let fields = smallFile("/sys/fs/cgroup/cpu.max").split { $0 == 32 || $0 == 10 }
-        var quota = fields.first.flatMap { Int(String(decoding: $0, as: UTF8.self)) }
-        var period = fields.dropFirst().first.flatMap { Int(String(decoding: $0, as: UTF8.self)) }
-        if fields.isEmpty {
-            quota = firstNumber(inFile: "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-            period = firstNumber(inFile: "/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-        }
-        guard let quota, let period, quota > 0, period > 0 else { return nil }
-        return quota / period + (quota % period == 0 ? 0 : 1)
     }
 }
