@@ -20,6 +20,33 @@ def digits():
     return [{"image": images[i:i + 45]} for i in steps], [labels[i:i + 45] for i in steps]
 
 
+def enlarged(images):
+    """Pictures of 8 x 8 pixels from 0 to 1 as 28 x 28 of more contrast, the digit in the middle 20 x 20 as in MNIST."""
+    places = np.clip((np.arange(20) + 0.5) * 8 / 20 - 0.5, 0, 7)
+    low = places.astype(int)
+    high, share = np.minimum(low + 1, 7), (places - low).astype(np.float32)
+    rows = images[..., low, :] * (1 - share[:, None]) + images[..., high, :] * share[:, None]
+    digits = rows[..., low] * (1 - share) + rows[..., high] * share
+    return np.pad(np.clip((digits - 0.4) * 3, 0, 1), ((0, 0), (0, 0), (4, 4), (4, 4)))
+
+
+# Classifiers of ../shared/models for single pictures of MNIST's kind: their input's name and what they want it to be.
+MNIST = {
+    "mnist_cnn_op8": ("Input3", lambda picture: picture * 255),
+    "mnist_dynamo_op18": ("input", lambda picture: (picture - 0.1307) / 0.3081),
+}
+
+
+def labelled(name):
+    """Digits for an example network or for one of MNIST: feeds and the labels of each."""
+    feeds, labels = digits()
+    if name not in MNIST:
+        return feeds, labels
+    key, prepare = MNIST[name]
+    pictures = enlarged(np.concatenate([feed["image"] for feed in feeds]))
+    return [{key: prepare(picture[None]).astype(np.float32)} for picture in pictures], list(np.concatenate(labels)[:, None])
+
+
 def shared(name):
     """Every recorded input of a model, and none labelled."""
     files = sorted((SHARED / name).glob("inputs*.npz"))
@@ -72,16 +99,16 @@ def test_runs_in_both_with_the_accuracy_of_the_report(network, options, tmp_path
     assert relative_error(from_file, elsewhere) < 0.02
 
 
-@pytest.mark.parametrize("network", ["digits_cnn", "digits_lstm", "digits_transformer", "mnist_cnn_op8", "ultraface_rfb320_op9"])
+@pytest.mark.parametrize("network", ["digits_cnn", "digits_lstm", "digits_transformer", *MNIST, "ultraface_rfb320_op9"])
 def test_no_worse_than_onnxruntimes_quantiser(network, tmp_path):
     ort = pytest.importorskip("onnxruntime")
     quantization = pytest.importorskip("onnxruntime.quantization")
-    if network.startswith("digits"):
-        source, (feeds, labels) = MODELS / f"{network}.onnx", digits()
-    elif SHARED.is_dir():
-        source, feeds, labels = SHARED / network / "model.onnx", shared(network), None
-    else:
-        pytest.skip("no ../shared/models")
+    source = MODELS / f"{network}.onnx"
+    if not source.exists():
+        source = SHARED / network / "model.onnx"
+        if not source.exists():
+            pytest.skip("no ../shared/models")
+    feeds, labels = (shared(network), None) if network.startswith("ultraface") else labelled(network)
 
     class Reader(quantization.CalibrationDataReader):
         rest = iter(feeds)
@@ -91,9 +118,9 @@ def test_no_worse_than_onnxruntimes_quantiser(network, tmp_path):
 
     theirs = tmp_path / "theirs.onnx"
     prepared = source
-    if labels is None:
+    onnx = pytest.importorskip("onnx")
+    if any(used.version < 13 for used in onnx.load(source).opset_import if used.domain in ("", "ai.onnx")):
         # Their quantiser wants weights per channel to be written for version 13 at least.
-        onnx = pytest.importorskip("onnx")
         prepared = tmp_path / "prepared.onnx"
         converted = onnx.version_converter.convert_version(onnx.load(source), 13)
         onnx.save(converted, prepared)
@@ -107,7 +134,11 @@ def test_no_worse_than_onnxruntimes_quantiser(network, tmp_path):
     print(f"{network}: relative error {relative_error(reference, a):.4f}, onnxruntime's quantiser {relative_error(reference, b):.4f}")
     assert relative_error(reference, a) <= 1.1 * relative_error(reference, b) + 0.002
     if labels:
-        assert accuracy(a, labels) >= accuracy(b, labels) - 0.0045
+        right = [accuracy(results, labels) for results in (reference, a, b)]
+        print(f"{network}: right answers {right[0]:.2%}, quantised by Apus {right[1]:.2%}, by onnxruntime {right[2]:.2%}")
+        # A network that is wrong about half of these pictures holds many of them for nearly anything else.
+        assert right[1] >= right[2] - (0.0045 if right[0] > 0.9 else 0.02)
+    print(f"{network}: {os.path.getsize(ours)} bytes, onnxruntime's {os.path.getsize(theirs)}")
     assert os.path.getsize(ours) <= 1.02 * os.path.getsize(theirs)
 
 
