@@ -18,25 +18,40 @@ package final class ThreadPool: @unchecked Sendable {
     private let shared: UnsafeMutablePointer<Shared>
     private var workers: [pthread_t] = []
 
-    /// What workers see of the current job. Guarded by `mutex`, except for what is atomic; threads take chunks from `next`.
+    /// What the threads share. A job is cut into pieces; `job` says which are not taken yet: the first in the upper half, the end
+    /// in the lower. The caller takes the first one and workers take the last, so that in a row of like jobs a thread meets
+    /// again what it has in its caches. Whoever has taken a piece may read `body`, `count` and `step`: they do not
+    /// change before `pending` is 0.
     private struct Shared: ~Copyable {
+        let job = Atomic<UInt64>(0)
+        /// Lives on the stack of the caller, who waits.
+        var body: UnsafePointer<apus_closure>?
+        var count = 0
+        /// Indices in a piece; the last one may have fewer.
+        var step = 1
+        /// A line of memory between what threads take from and what the caller watches.
+        let space = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        /// Pieces that have not ended.
+        let pending = Atomic<Int>(0)
+        let callerSleeps = Atomic<Bool>(false)
+        let busy = Atomic<Bool>(false)
+
+        /// For those who sleep. Whoever goes to sleep says so and then looks once more; whoever has news tells it first and then
+        /// looks for sleepers.
         var mutex = pthread_mutex_t()
         var workReady = pthread_cond_t()
         var workDone = pthread_cond_t()
-        /// Changed under the mutex; read without it by waiting threads.
-        let generation = Atomic<UInt64>(0)
-        let running = Atomic<Int>(0)
-        var stopping = false
+        let sleepers = Atomic<Int>(0)
+        let stopping = Atomic<Bool>(false)
         /// Whether there is a CPU for every thread, so that waiting in a loop takes none from a working one.
         let maySpin: Bool
 
         init(maySpin: Bool) { self.maySpin = maySpin }
 
-        /// Lives on the stack of the caller, who waits.
-        var body: UnsafePointer<apus_closure>?
-        var count = 0
-        let next = Atomic<Int>(0)
-        let busy = Atomic<Bool>(false)
+        var hasPieces: Bool {
+            let job = job.load(ordering: .sequentiallyConsistent)
+            return job >> 32 < job & 0xFFFF_FFFF
+        }
     }
 
     /// `size` threads in all, the caller's included; nil: as many as this process may use at once.
@@ -59,7 +74,7 @@ package final class ThreadPool: @unchecked Sendable {
 
     deinit {
         pthread_mutex_lock(&shared.pointee.mutex)
-        shared.pointee.stopping = true
+        shared.pointee.stopping.store(true, ordering: .sequentiallyConsistent)
         pthread_cond_broadcast(&shared.pointee.workReady)
         pthread_mutex_unlock(&shared.pointee.mutex)
         for worker in workers { pthread_join(worker, nil) }
@@ -88,82 +103,99 @@ package final class ThreadPool: @unchecked Sendable {
         shared.pointee.busy.store(false, ordering: .releasing)
     }
 
+    /// Pieces that a job is cut into at most: enough to even out what threads do, and few enough to take one by one.
+    private static let mostPieces = 1024
+
     private func run(_ count: Int, _ body: UnsafePointer<apus_closure>) {
-        pthread_mutex_lock(&shared.pointee.mutex)
+        let step = count / ThreadPool.mostPieces + (count % ThreadPool.mostPieces == 0 ? 0 : 1)
+        let pieces = count / step + (count % step == 0 ? 0 : 1)
         shared.pointee.body = body
         shared.pointee.count = count
-        shared.pointee.next.store(0, ordering: .relaxed)
-        shared.pointee.generation.add(1, ordering: .releasing)
-        pthread_cond_broadcast(&shared.pointee.workReady)
-        pthread_mutex_unlock(&shared.pointee.mutex)
-        ThreadPool.takeChunks(shared, body, count)
-        pthread_mutex_lock(&shared.pointee.mutex)
-        // No worker may start on this job any more: the closure lives on this stack.
-        shared.pointee.body = nil
-        if shared.pointee.running.load(ordering: .acquiring) > 0, shared.pointee.maySpin {
-            pthread_mutex_unlock(&shared.pointee.mutex)
-            ThreadPool.spin(until: { shared.pointee.running.load(ordering: .acquiring) == 0 })
+        shared.pointee.step = step
+        shared.pointee.pending.store(pieces, ordering: .relaxed)
+        shared.pointee.job.store(UInt64(pieces), ordering: .sequentiallyConsistent)
+        if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
             pthread_mutex_lock(&shared.pointee.mutex)
+            if pieces == 2 { pthread_cond_signal(&shared.pointee.workReady) } else { pthread_cond_broadcast(&shared.pointee.workReady) }
+            pthread_mutex_unlock(&shared.pointee.mutex)
         }
-        while shared.pointee.running.load(ordering: .acquiring) > 0 {
+        if ThreadPool.takePieces(shared, fromFront: true) { return }
+        if shared.pointee.maySpin, ThreadPool.spin(until: { shared.pointee.pending.load(ordering: .acquiring) == 0 }) { return }
+        pthread_mutex_lock(&shared.pointee.mutex)
+        shared.pointee.callerSleeps.store(true, ordering: .sequentiallyConsistent)
+        while shared.pointee.pending.load(ordering: .sequentiallyConsistent) > 0 {
             pthread_cond_wait(&shared.pointee.workDone, &shared.pointee.mutex)
         }
+        shared.pointee.callerSleeps.store(false, ordering: .relaxed)
         pthread_mutex_unlock(&shared.pointee.mutex)
     }
 
-    private static func takeChunks(_ shared: UnsafeMutablePointer<Shared>, _ body: UnsafePointer<apus_closure>, _ count: Int) {
-        while true {
-            let index = shared.pointee.next.add(1, ordering: .relaxed).oldValue
-            if index >= count { return }
-            apus_closure_call(body, index)
+    /// Works on pieces until none is left to take. Returns whether the job ended with them.
+    private static func takePieces(_ shared: UnsafeMutablePointer<Shared>, fromFront: Bool) -> Bool {
+        var taken = 0
+        var job = shared.pointee.job.load(ordering: .acquiring)
+        while job >> 32 < job & 0xFFFF_FFFF {
+            // The first moves on, or the end moves back.
+            let (exchanged, original) = shared.pointee.job.weakCompareExchange(
+                expected: job, desired: fromFront ? job &+ 1 << 32 : job &- 1, ordering: .acquiringAndReleasing)
+            guard exchanged else {
+                job = original
+                continue
+            }
+            let piece = Int(fromFront ? job >> 32 : job & 0xFFFF_FFFF - 1), step = shared.pointee.step
+            if let body = shared.pointee.body {
+                for index in piece * step..<min(shared.pointee.count, (piece + 1) * step) { apus_closure_call(body, index) }
+            }
+            taken += 1
+            job = shared.pointee.job.load(ordering: .acquiring)
         }
+        guard taken > 0 else { return false }
+        return shared.pointee.pending.subtract(taken, ordering: .sequentiallyConsistent).newValue == 0
     }
 
     /// Nanoseconds to wait in a loop before sleeping: a few times what it takes to wake a thread.
     private static let spinTime: Int64 = 40_000
 
-    /// Returns when `isDone` says so, or after `spinTime`.
+    /// Returns when `isDone` says so (true), or after `spinTime`.
     @inline(__always)
-    private static func spin(until isDone: () -> Bool) {
+    private static func spin(until isDone: () -> Bool) -> Bool {
         let end = RunControl.now() &+ spinTime
         repeat {
             for _ in 0..<64 {
-                if isDone() { return }
+                if isDone() { return true }
                 apus_cpu_pause()
             }
         } while RunControl.now() < end
+        return false
     }
 
     private static let work: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
         guard let shared = argument?.assumingMemoryBound(to: Shared.self) else { return nil }
-        var seen: UInt64 = 0
-        // Whether the last job has just ended, so that another one may follow.
+        // Whether a job has just ended, so that another one may follow.
         var isFresh = false
-        pthread_mutex_lock(&shared.pointee.mutex)
-        while !shared.pointee.stopping {
-            if shared.pointee.generation.load(ordering: .acquiring) == seen || shared.pointee.body == nil {
-                seen = shared.pointee.generation.load(ordering: .acquiring)
-                if shared.pointee.maySpin, isFresh {
-                    isFresh = false
-                    pthread_mutex_unlock(&shared.pointee.mutex)
-                    ThreadPool.spin(until: { shared.pointee.generation.load(ordering: .acquiring) != seen })
+        while !shared.pointee.stopping.load(ordering: .acquiring) {
+            if shared.pointee.hasPieces {
+                if ThreadPool.takePieces(shared, fromFront: false), shared.pointee.callerSleeps.load(ordering: .sequentiallyConsistent) {
                     pthread_mutex_lock(&shared.pointee.mutex)
-                    continue
+                    pthread_cond_signal(&shared.pointee.workDone)
+                    pthread_mutex_unlock(&shared.pointee.mutex)
                 }
-                pthread_cond_wait(&shared.pointee.workReady, &shared.pointee.mutex)
-                continue
+                isFresh = true
             }
-            seen = shared.pointee.generation.load(ordering: .acquiring)
-            guard let body = shared.pointee.body else { continue }
-            let count = shared.pointee.count
-            shared.pointee.running.add(1, ordering: .relaxed)
-            pthread_mutex_unlock(&shared.pointee.mutex)
-            ThreadPool.takeChunks(shared, body, count)
+            if isFresh, shared.pointee.maySpin {
+                isFresh = false
+                if ThreadPool.spin(until: { shared.pointee.hasPieces }) { continue }
+            }
             pthread_mutex_lock(&shared.pointee.mutex)
+            shared.pointee.sleepers.add(1, ordering: .sequentiallyConsistent)
+            while !shared.pointee.hasPieces, !shared.pointee.stopping.load(ordering: .sequentiallyConsistent) {
+                pthread_cond_wait(&shared.pointee.workReady, &shared.pointee.mutex)
+            }
+            shared.pointee.sleepers.subtract(1, ordering: .sequentiallyConsistent)
+            pthread_mutex_unlock(&shared.pointee.mutex)
+            // Work of one kind is rarely alone, even if others were quicker this time.
             isFresh = true
-            if shared.pointee.running.subtract(1, ordering: .releasing).newValue == 0 { pthread_cond_signal(&shared.pointee.workDone) }
         }
-        pthread_mutex_unlock(&shared.pointee.mutex)
         return nil
     }
 

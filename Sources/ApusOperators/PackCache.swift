@@ -37,8 +37,49 @@ package final class PackCache: Sendable {
             let storage = try make(tensor, budget)
             entries.forms[key] = storage
             storage.preferHugePages()
+            if storage.hugePageCount > 0 {
+                scattered.withLock { $0.regions.append(storage) }
+                isScattered.store(true, ordering: .relaxed)
+            }
             tensor.storage.dropPages()
             return storage
+        }
+    }
+
+    /// Large forms whose pages the system has not gathered into huge ones.
+    private struct Scattered {
+        var regions: [Storage] = []
+        /// Of the last region.
+        var nextPage = 0
+        /// Nanoseconds that may be spent.
+        var credit: Int64 = 0
+    }
+
+    private let scattered = Mutex(Scattered())
+
+    /// Whether `gather` has something to do.
+    package let isScattered = Atomic<Bool>(false)
+
+    /// Has the system gather some pages of large forms, for about `time` nanoseconds on the average over many calls.
+    ///
+    /// By itself it takes minutes, and to do it while a model is loaded would make that slower: a small share of each run pays for
+    /// the next ones.
+    package func gather(for time: Int64) {
+        scattered.withLock { scattered in
+            scattered.credit = min(scattered.credit &+ time, 5_000_000)
+            while scattered.credit > 0, let region = scattered.regions.last {
+                let start = RunControl.now()
+                if scattered.nextPage >= region.hugePageCount {
+                    scattered.regions.removeLast()
+                    scattered.nextPage = 0
+                } else if region.gatherHugePage(scattered.nextPage) {
+                    scattered.nextPage += 1
+                } else {
+                    scattered.regions = []
+                }
+                scattered.credit &-= RunControl.now() &- start
+            }
+            if scattered.regions.isEmpty { isScattered.store(false, ordering: .relaxed) }
         }
     }
 

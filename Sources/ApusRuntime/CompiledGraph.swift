@@ -141,9 +141,11 @@ package final class CompiledGraph: @unchecked Sendable {
         _ inputs: UnsafeBufferPointer<Value>, outputs: UnsafeBufferPointer<Tensor?>? = nil, control: RunControl,
         profile: RunProfile? = nil, results: UnsafeMutableBufferPointer<Value?>
     ) throws {
+        let start = environment.packed.isScattered.load(ordering: .relaxed) ? RunControl.now() : nil
         let context = takeContext()
         defer { putBack(context) }
         try context.run(inputs, [], outputs: outputs, control: control, profile: profile, results: results)
+        if let start { environment.packed.gather(for: (RunControl.now() &- start) / 8) }
     }
 
     func run(_ inputs: UnsafeBufferPointer<Value>, captures: [CaptureBinding], control: RunControl) throws -> [Value] {

@@ -12,7 +12,7 @@ private func threadCount() throws -> Int {
     @Test(arguments: [1, 2, 3, 8])
     func everyIndexIsCalledOnce(size: Int) {
         let pool = ThreadPool(size: size)
-        for count in [0, 1, 2, 7, 1000] {
+        for count in [0, 1, 2, 7, 1000, 1025, 5000] {
             let calls = UnsafeMutablePointer<Int32>.allocate(capacity: max(count, 1))
             calls.initialize(repeating: 0, count: max(count, 1))
             defer { calls.deallocate() }
@@ -136,6 +136,12 @@ private func threadCount() throws -> Int {
         #expect(budget.used == byteCount)
         memset(storage.base, 7, byteCount)
         storage.preferHugePages()
+        #expect(storage.hugePageCount == (byteCount < 4 << 20 ? 0 : 2))
+        // A system that cannot gather pages says so; either way nothing changes.
+        let gathers = storage.gatherHugePage(0)
+        #expect(storage.gatherHugePage(1) == gathers || storage.hugePageCount == 0)
+        #expect(storage.gatherHugePage(2) && storage.gatherHugePage(-1))
+        #expect((0..<byteCount / 4096).allSatisfy { storage.base.load(fromByteOffset: $0 * 4096, as: UInt8.self) == 7 })
         #expect(storage.base.load(fromByteOffset: byteCount - 1, as: UInt8.self) == 7)
     }
 

@@ -48,6 +48,11 @@ struct DepthwiseGeometry: CustomTestStringConvertible, Sendable {
         DepthwiseGeometry(),
         DepthwiseGeometry(stride: (2, 2)),
         DepthwiseGeometry(input: (10, 19), stride: (2, 2), before: (0, 0)),
+        DepthwiseGeometry(input: (4, 14), window: (3, 3)), // whole tiles of seven
+        DepthwiseGeometry(input: (5, 15), window: (3, 3), before: (0, 0), after: (0, 0)),
+        DepthwiseGeometry(input: (5, 29), stride: (1, 2), before: (0, 4), after: (2, 9)),
+        DepthwiseGeometry(input: (6, 14), window: (5, 5), dilation: (2, 1), before: (4, 2), after: (4, 2)),
+        DepthwiseGeometry(input: (3, 4), window: (5, 5), stride: (2, 2), before: (2, 4), after: (2, 7)),
         DepthwiseGeometry(input: (7, 7), window: (5, 5), before: (2, 2), after: (2, 2)),
         DepthwiseGeometry(input: (14, 23), window: (5, 5), stride: (2, 2), before: (1, 2), after: (2, 1)),
         DepthwiseGeometry(input: (8, 21), dilation: (2, 3), before: (2, 3), after: (2, 3)),

@@ -32,8 +32,11 @@ struct FloatProduct: @unchecked Sendable {
     /// Multiply-accumulates below which waking a thread costs more than it saves.
     static let leastParallelWork = 1 << 19
 
-    /// Throws where a size passes what memory can hold. `threads` 1: never cut.
-    init(levels: UInt32, m: Int, n: Int, k: Int, taps: Int = 1, rows: Rows = .dense, threads: Int) throws {
+    /// Throws where a size passes what memory can hold. `threads` 1: never cut; `least`: nor below so many multiply-accumulates.
+    init(
+        levels: UInt32, m: Int, n: Int, k: Int, taps: Int = 1, rows: Rows = .dense, threads: Int,
+        least: Int = FloatProduct.leastParallelWork
+    ) throws {
         guard let kernel = apus_sgemm_select(levels) else { throw ApusError(.internal, "there is no matrix product kernel") }
         self.kernel = kernel
         self.m = m
@@ -64,7 +67,7 @@ struct FloatProduct: @unchecked Sendable {
         let work = FloatProduct.saturatingProduct([m, n, k, taps])
         let rowTiles = m / mr + (m % mr == 0 ? 0 : 1)
         var rowCuts = 1, columnCuts = 1
-        if threads > 1, work >= FloatProduct.leastParallelWork {
+        if threads > 1, work >= least {
             let wanted = min(threads * 4, max(2, work / (FloatProduct.leastParallelWork / 2)))
             // The operand that is not cut is read by every slice: cut along the larger one.
             if m > n {
@@ -185,6 +188,23 @@ struct FloatProduct: @unchecked Sendable {
     func runSlice(_ index: Int, _ args: inout apus_sgemm_args, scratch: UnsafeMutableRawPointer) {
         let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
         apus_sgemm_run(kernel, &args, row, min(m, row + rowStep), column, min(n, column + columnStep), scratch)
+    }
+
+    /// As `run`, but from the last columns to the first if `isReversed`. Where every second one of many products with the same B
+    /// goes that way, it begins with what of B the one before has left in the caches.
+    func run(_ args: apus_sgemm_args, workspace: UnsafeMutableRawPointer, pool: ThreadPool, isReversed: Bool) {
+        guard isReversed else { return run(args, workspace: workspace, pool: pool) }
+        let width = 2 * Int(kernel.pointee.nr)
+        pool.parallel(sliceCount) { index in
+            var args = args
+            let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
+            var end = min(n, column + columnStep)
+            while end > column {
+                let first = column + (end - 1 - column) / width * width
+                apus_sgemm_run(kernel, &args, row, min(m, row + rowStep), first, end, workspace + index * sliceWorkspace)
+                end = first
+            }
+        }
     }
 
     /// Multiplies column j of packed B by `factors[j]`.

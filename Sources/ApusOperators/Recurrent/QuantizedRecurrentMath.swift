@@ -100,8 +100,8 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
     }
 
     func recur(
-        _ io: NodeIO, _ direction: Int, part: Int, _ state: UnsafePointer<Float>, _ result: UnsafeMutablePointer<Float>, stride: Int,
-        _ workspace: UnsafeMutableRawPointer
+        _ io: NodeIO, _ direction: Int, step: Int, part: Int, _ state: UnsafePointer<Float>,
+        _ result: UnsafeMutablePointer<Float>, stride: Int, _ workspace: UnsafeMutableRawPointer
     ) {
         add(io, direction, self.state, packed: workspace + layout.packed[1], state, result, stride: stride, workspace)
     }

@@ -85,7 +85,7 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
                 let time = isReversed ? length - 1 - step : step
                 target.update(from: all.inputs + (isBatchFirst ? index * steps + time : time * batch + index) * width, count: width)
             }
-            if active > 0 { multiply(io, all) }
+            if active > 0 { multiply(io, all, step) }
             for index in 0..<batch {
                 let length = lengths.map { Int($0[index]) } ?? steps
                 let time = step < length ? (isReversed ? length - 1 - step : step) : step
@@ -145,12 +145,12 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
     }
 
     /// The products of the states with R, as far as they do not wait for gates.
-    private func multiply(_ io: NodeIO, _ all: Buffers) {
+    private func multiply(_ io: NodeIO, _ all: Buffers, _ step: Int) {
         let hidden = sizes.hidden, width = sizes.gates * hidden
         guard case .gru(let resetsAfter) = kind else {
-            return math.recur(io, direction, part: 0, all.h, all.gates, stride: width, all.scratch)
+            return math.recur(io, direction, step: step, part: 0, all.h, all.gates, stride: width, all.scratch)
         }
-        math.recur(io, direction, part: 0, all.h, all.gates, stride: width, all.scratch)
+        math.recur(io, direction, step: step, part: 0, all.h, all.gates, stride: width, all.scratch)
         for index in 0..<sizes.batch {
             let gates = all.gates + index * width, other = all.other + index * hidden
             activate(0, gates, 2 * hidden)
@@ -163,9 +163,9 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
             }
         }
         guard resetsAfter else {
-            return math.recur(io, direction, part: 1, all.other, all.gates + 2 * hidden, stride: width, all.scratch)
+            return math.recur(io, direction, step: step, part: 1, all.other, all.gates + 2 * hidden, stride: width, all.scratch)
         }
-        math.recur(io, direction, part: 1, all.h, all.other, stride: hidden, all.scratch)
+        math.recur(io, direction, step: step, part: 1, all.h, all.other, stride: hidden, all.scratch)
         for index in 0..<sizes.batch {
             let gates = all.gates + index * width, other = all.other + index * hidden
             for column in 0..<hidden { gates[2 * hidden + column] += gates[hidden + column] * other[column] }

@@ -14,8 +14,9 @@ protocol RecurrentMath {
         _ result: UnsafeMutablePointer<Number>, _ workspace: UnsafeMutableRawPointer)
     /// state [batch, hidden] · (part of R)' added to columns of `result`, whose rows are `stride` apart.
     func recur(
-        _ io: NodeIO, _ direction: Int, part: Int, _ state: UnsafePointer<Number>, _ result: UnsafeMutablePointer<Number>,
-        stride: Int, _ workspace: UnsafeMutableRawPointer)
+        _ io: NodeIO, _ direction: Int, step: Int, part: Int, _ state: UnsafePointer<Number>,
+        _ result: UnsafeMutablePointer<Number>, stride: Int, _ workspace: UnsafeMutableRawPointer
+    )
     /// Called once for each direction and run, before anything else.
     func begin(_ io: NodeIO, _ direction: Int, _ workspace: UnsafeMutableRawPointer)
     func activation(_ activation: RecurrentActivation) -> (UnsafeMutablePointer<Number>, Int) -> Void
@@ -54,6 +55,9 @@ final class FloatRecurrentMath: RecurrentMath, @unchecked Sendable {
     private let levels: UInt32
     let workspaceByteCount: Int
 
+    /// Steps follow one another at once, so that no thread falls asleep between them.
+    private static let leastParallelWork = 1 << 15
+
     init(_ context: PrepareContext, _ sizes: RecurrentSizes) throws {
         self.sizes = sizes
         levels = context.levels
@@ -64,7 +68,8 @@ final class FloatRecurrentMath: RecurrentMath, @unchecked Sendable {
             levels: context.levels, m: try sizes.steps.multiplied(by: sizes.batch), n: gates, k: sizes.input, threads: threads)
         let recurrences = try sizes.parts.map {
             try FloatProduct(
-                levels: context.levels, m: sizes.batch, n: $0.count * sizes.hidden, k: sizes.hidden, threads: threads)
+                levels: context.levels, m: sizes.batch, n: $0.count * sizes.hidden, k: sizes.hidden, threads: threads,
+                least: FloatRecurrentMath.leastParallelWork)
         }
         self.projection = projection
         self.recurrences = recurrences
@@ -157,15 +162,15 @@ final class FloatRecurrentMath: RecurrentMath, @unchecked Sendable {
     }
 
     func recur(
-        _ io: NodeIO, _ direction: Int, part: Int, _ state: UnsafePointer<Float>, _ result: UnsafeMutablePointer<Float>, stride: Int,
-        _ workspace: UnsafeMutableRawPointer
+        _ io: NodeIO, _ direction: Int, step: Int, part: Int, _ state: UnsafePointer<Float>,
+        _ result: UnsafeMutablePointer<Float>, stride: Int, _ workspace: UnsafeMutableRawPointer
     ) {
         var args = recurrences[part].arguments(aStride: sizes.hidden, cStride: stride)
         args.a = state
         args.b = UnsafePointer((statePanels(direction, workspace) + stateOffsets[part]).assumingMemoryBound(to: Float.self))
         args.c = result
         args.accumulate = true
-        recurrences[part].run(args, workspace: scratch(workspace), pool: io.pool)
+        recurrences[part].run(args, workspace: scratch(workspace), pool: io.pool, isReversed: step & 1 != 0)
     }
 
     func activation(_ activation: RecurrentActivation) -> (UnsafeMutablePointer<Float>, Int) -> Void { activation.float32(levels) }
@@ -190,8 +195,8 @@ struct DoubleRecurrentMath: RecurrentMath {
     }
 
     func recur(
-        _ io: NodeIO, _ direction: Int, part: Int, _ state: UnsafePointer<Double>, _ result: UnsafeMutablePointer<Double>, stride: Int,
-        _ workspace: UnsafeMutableRawPointer
+        _ io: NodeIO, _ direction: Int, step: Int, part: Int, _ state: UnsafePointer<Double>,
+        _ result: UnsafeMutablePointer<Double>, stride: Int, _ workspace: UnsafeMutableRawPointer
     ) {
         let gates = sizes.parts[part], hidden = sizes.hidden
         DoubleRecurrentMath.add(

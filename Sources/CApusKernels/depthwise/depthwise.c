@@ -1,4 +1,4 @@
-// The driver: finds the pixels whose taps all lie inside the input, and hands out tiles.
+// The driver: hands out rows, or finds the pixels whose taps all lie inside the input and hands out tiles.
 #include <stdbool.h>
 
 #include "depthwise_tile.h"
@@ -83,51 +83,76 @@ static void run_tile(const row *r, size_t x, size_t pixels, span wide) {
       .channels = r->channels,
       .epilogue = &a->epilogue,
   };
-  (pixels == 1 ? r->ops->one : pixels == r->ops->pixels ? r->ops->many : r->ops->some)[r->vectors - 1](&tile);
+  (pixels == 1 ? r->ops->one : r->ops->many)[r->vectors - 1](&tile);
 }
 
-/// A row's tile: `pixels` from `x` on.
-typedef struct piece {
-  size_t x, pixels;
-} piece;
-
-/// The next tile from x on, all of whose taps lie inside. Where results may be computed twice, a tile reaches back rather
-/// than leave single pixels.
-static piece next_piece(size_t x, span whole, size_t pixels, bool twice) {
-  const size_t left = whole.end - x, all = whole.end - whole.begin, half = pixels / 2;
-  if (left >= pixels) return (piece){x, pixels};
-  if (twice && left > half && all >= pixels) return (piece){whole.end - pixels, pixels};
-  if (half > 1 && left >= half) return (piece){x, half};
-  if (half > 1 && twice && left > 1 && all >= half) return (piece){whole.end - half, half};
-  return (piece){x, 1};
+/// Rows [row_begin, row_end) of the channels of `r`, by tiles.
+static void run_tiles(row r, size_t row_begin, size_t row_end) {
+  const apus_depthwise_args *a = r.args;
+  const size_t pixels = r.ops->pixels;
+  const span whole = whole_positions(a->out_width, a->stride_x, a->pad_left, a->dilation_x, a->kernel_width, a->in_width);
+  // The last tile of a row reaches back rather than leave single pixels, unless a residual may be the output itself, which
+  // the first result then has replaced.
+  const bool twice = a->epilogue.residual == NULL && whole.end - whole.begin >= pixels;
+  for (r.y = row_begin; r.y < row_end; r.y++) {
+    r.high = taps_inside(r.y, a->stride_y, a->pad_top, a->dilation_y, a->kernel_height, a->in_height);
+    size_t x = 0;
+    while (x < a->out_width) {
+      if (x < whole.begin || x >= whole.end) {
+        run_tile(&r, x, 1, taps_inside(x, a->stride_x, a->pad_left, a->dilation_x, a->kernel_width, a->in_width));
+        x += 1;
+        continue;
+      }
+      const bool reaches_back = twice && whole.end - x < pixels;
+      const size_t count = reaches_back || whole.end - x >= pixels ? pixels : 1;
+      if (reaches_back) x = whole.end - pixels;
+      run_tile(&r, x, count, (span){0, a->kernel_width});
+      x += count;
+    }
+  }
 }
 
-static void run_rows(const apus_depthwise_kernel *kernel, const apus_depthwise_args *args, size_t row_begin, size_t row_end,
+/// The function that computes whole rows by windows such as these; NULL if there is none.
+static apus_depthwise_row_function row_function(const apus_depthwise_ops *ops, const apus_depthwise_args *a) {
+  if ((a->kernel_width != 3 && a->kernel_width != 5) || a->dilation_x != 1 || a->stride_x > 2) return NULL;
+  return ops->rows[(a->kernel_width - 3) / 2][a->stride_x - 1];
+}
+
+static void run_rows(const apus_depthwise_kernel *kernel, const apus_depthwise_args *a, size_t row_begin, size_t row_end,
                      size_t channel_begin, size_t channel_end) {
   const apus_depthwise_ops *ops = kernel->ops;
-  const span whole = whole_positions(args->out_width, args->stride_x, args->pad_left, args->dilation_x,
-                                     args->kernel_width, args->in_width);
-  // A residual may be the output itself, which the first result then has replaced.
-  const bool twice = args->epilogue.residual == NULL;
+  const apus_depthwise_row_function function = row_function(ops, a);
   // Channels outermost: a window's rows of a few channels stay in L1 from one output row to the next.
-  for (size_t c = channel_begin; c < channel_end; c += kernel->channel_tile) {
-    const size_t left = channel_end - c, channels = left < kernel->channel_tile ? left : kernel->channel_tile;
-    row r = {args, ops, 0, c, channels, (channels + ops->lanes - 1) / ops->lanes, {0, 0}};
-    for (r.y = row_begin; r.y < row_end; r.y++) {
-      r.high = taps_inside(r.y, args->stride_y, args->pad_top, args->dilation_y, args->kernel_height, args->in_height);
-      size_t x = 0;
-      while (x < args->out_width) {
-        if (x >= whole.begin && x < whole.end) {
-          const piece p = next_piece(x, whole, ops->pixels, twice);
-          run_tile(&r, p.x, p.pixels, (span){0, args->kernel_width});
-          x = p.x + p.pixels;
-        } else {
-          run_tile(&r, x, 1, taps_inside(x, args->stride_x, args->pad_left, args->dilation_x, args->kernel_width,
-                                         args->in_width));
-          x += 1;
-        }
-      }
+  size_t c = channel_begin;
+  for (; function && c + ops->lanes <= channel_end; c += ops->lanes) {
+    for (size_t y = row_begin; y < row_end; y++) {
+      const span high = taps_inside(y, a->stride_y, a->pad_top, a->dilation_y, a->kernel_height, a->in_height);
+      const bool empty = high.begin == high.end;
+      const size_t first = empty ? 0 : y * a->stride_y + high.begin * a->dilation_y - a->pad_top;
+      const apus_epilogue *e = &a->epilogue;
+      const apus_depthwise_row row = {
+          .input = a->input + first * a->in_row_stride + c,
+          .tap_row = a->dilation_y * a->in_row_stride,
+          .pixel = a->in_pixel_stride,
+          .width = a->in_width,
+          .pad = a->pad_left,
+          .weights = a->weights + high.begin * a->kernel_width * a->channels + c,
+          .weights_row = a->kernel_width * a->channels,
+          .weights_tap = a->channels,
+          .taps_high = high.end - high.begin,
+          .output = a->output + y * a->out_row_stride + c,
+          .output_pixel = a->out_pixel_stride,
+          .output_width = a->out_width,
+          .bias = e->bias ? e->bias + c : NULL,
+          .residual = e->residual ? e->residual + y * a->out_width * e->residual_stride + c : NULL,
+          .epilogue = e,
+      };
+      function(&row);
     }
+  }
+  for (; c < channel_end; c += kernel->channel_tile) {
+    const size_t left = channel_end - c, channels = left < kernel->channel_tile ? left : kernel->channel_tile;
+    run_tiles((row){a, ops, 0, c, channels, (channels + ops->lanes - 1) / ops->lanes, {0, 0}}, row_begin, row_end);
   }
 }
 

@@ -1,5 +1,6 @@
-// The micro-kernel, written once. Included after a vec_*.h and vec_tile.h, with DEPTHWISE_NAME (as in depthwise.def) and
-// DEPTHWISE_PIXELS (neighbouring output pixels computed together) defined.
+// The micro-kernels, written once: rows for the usual windows, tiles for the others. Included after a vec_*.h and vec_tile.h, with
+// DEPTHWISE_NAME (as in depthwise.def) and DEPTHWISE_PIXELS (neighbouring output pixels in a tile) defined. Rows and tiles
+// sum an output in the same order.
 
 #define DEPTHWISE_UNROLL _Pragma("clang loop unroll(full)")
 #define DEPTHWISE_EACH                                                                                                 \
@@ -61,12 +62,84 @@ APUS_INLINE void depthwise_body(const apus_depthwise_tile *tile, const int pixel
   }
 DEPTHWISE_DEFINE(one_1, 1, 1)
 DEPTHWISE_DEFINE(one_2, 1, 2)
-DEPTHWISE_DEFINE(some_1, DEPTHWISE_PIXELS / 2, 1)
-DEPTHWISE_DEFINE(some_2, DEPTHWISE_PIXELS / 2, 2)
 DEPTHWISE_DEFINE(many_1, DEPTHWISE_PIXELS, 1)
 DEPTHWISE_DEFINE(many_2, DEPTHWISE_PIXELS, 2)
+
+// Rows. A tile reads every pixel of a row of its windows once, for all outputs that it is a tap of. The widths of images are
+// multiples of seven more often than of eight.
+enum { ROW_PIXELS = 7 };
+#define ROW_EACH DEPTHWISE_UNROLL for (int i = 0; i < ROW_PIXELS; i++)
+
+/// Sums of the outputs whose first tap is `input`. Only columns [low, high) of the input lie inside it; if not `any`, all but
+/// the first or last ones of a window do.
+APUS_INLINE void row_sums(const apus_depthwise_row *row, const float *input, const int taps, const int stride, const int any,
+                          ptrdiff_t low, ptrdiff_t high, vf *sum) {
+  const int columns = (ROW_PIXELS - 1) * stride + taps;
+  const size_t pixel = row->pixel, weights_tap = row->weights_tap;
+  const float *weights = row->weights;
+  ROW_EACH sum[i] = v_set1(0);
+  for (size_t y = 0; y < row->taps_high; y++) {
+    vf weight[5];
+    DEPTHWISE_UNROLL for (int t = 0; t < taps; t++) weight[t] = v_load(weights + (size_t)t * weights_tap);
+    DEPTHWISE_UNROLL for (int at = 0; at < columns; at++) {
+      if ((any || at < taps - 1) && at < low) continue;
+      if ((any || at > columns - taps) && at >= high) continue;
+      const vf x = v_load(input + (size_t)at * pixel);
+      ROW_EACH {
+        const int t = at - i * stride;
+        if (t >= 0 && t < taps) sum[i] = v_fma(x, weight[t], sum[i]);
+      }
+    }
+    input += row->tap_row;
+    weights += row->weights_row;
+  }
+}
+
+APUS_INLINE void row_body(const apus_depthwise_row *row, const int taps, const int stride) {
+  const int columns = (ROW_PIXELS - 1) * stride + taps;
+  const apus_activation activation = row->epilogue->activation;
+  const vf alpha = v_set1(row->epilogue->alpha), beta = v_set1(row->epilogue->beta);
+  for (size_t x = 0; x < row->output_width; x += ROW_PIXELS) {
+    const size_t count = row->output_width - x < ROW_PIXELS ? row->output_width - x : ROW_PIXELS;
+    const ptrdiff_t first = (ptrdiff_t)(x * (size_t)stride) - (ptrdiff_t)row->pad;
+    const ptrdiff_t needed = (ptrdiff_t)(count - 1) * stride + taps, inside = (ptrdiff_t)row->width - first;
+    const ptrdiff_t low = first < 0 ? -first : 0, high = inside < needed ? inside : needed;
+    const float *input = row->input + first * (ptrdiff_t)row->pixel;
+    vf sum[ROW_PIXELS];
+    if (low < taps && high > columns - taps)
+      row_sums(row, input, taps, stride, 0, low, high, sum);
+    else
+      row_sums(row, input, taps, stride, 1, low, high, sum);
+    if (row->bias) {
+      const vf bias = v_load(row->bias);
+      ROW_EACH sum[i] = v_add(sum[i], bias);
+    }
+    if (row->residual) {
+      const float *residual = row->residual + x * row->epilogue->residual_stride;
+      ROW_EACH if ((size_t)i < count) sum[i] = v_add(sum[i], v_load(residual + (size_t)i * row->epilogue->residual_stride));
+    }
+    switch (activation) {
+#define ROW_ACTIVATE(which) case which: ROW_EACH sum[i] = v_activate(sum[i], which, alpha, beta); break;
+      ROW_ACTIVATE(APUS_ACTIVATION_RELU)
+      ROW_ACTIVATE(APUS_ACTIVATION_CLAMP)
+      ROW_ACTIVATE(APUS_ACTIVATION_LEAKY_RELU)
+      ROW_ACTIVATE(APUS_ACTIVATION_HARD_SIGMOID)
+      ROW_ACTIVATE(APUS_ACTIVATION_HARD_SWISH)
+#undef ROW_ACTIVATE
+    case APUS_ACTIVATION_NONE:
+    case APUS_ACTIVATION_FUNCTION: break;
+    }
+    float *output = row->output + x * row->output_pixel;
+    ROW_EACH if ((size_t)i < count) v_store(output + (size_t)i * row->output_pixel, sum[i]);
+  }
+}
+
+static void row_3_1(const apus_depthwise_row *row) { row_body(row, 3, 1); }
+static void row_3_2(const apus_depthwise_row *row) { row_body(row, 3, 2); }
+static void row_5_1(const apus_depthwise_row *row) { row_body(row, 5, 1); }
+static void row_5_2(const apus_depthwise_row *row) { row_body(row, 5, 2); }
 
 #define DEPTHWISE_JOIN_(a, b) a##b
 #define DEPTHWISE_JOIN(a, b) DEPTHWISE_JOIN_(a, b)
 const apus_depthwise_ops DEPTHWISE_JOIN(apus_depthwise_ops_, DEPTHWISE_NAME) = {
-    DEPTHWISE_PIXELS, VW, {one_1, one_2}, {some_1, some_2}, {many_1, many_2}};
+    DEPTHWISE_PIXELS, VW, {one_1, one_2}, {many_1, many_2}, {{row_3_1, row_3_2}, {row_5_1, row_5_2}}};
