@@ -38,7 +38,10 @@ package final class PackCache: Sendable {
             entries.forms[key] = storage
             storage.preferHugePages()
             if storage.hugePageCount > 0 {
-                scattered.withLock { $0.regions.append(storage) }
+                scattered.withLock {
+                    $0.regions.append(storage)
+                    $0.byteCount &+= storage.byteCount
+                }
                 isScattered.store(true, ordering: .relaxed)
             }
             tensor.storage.dropPages()
@@ -49,6 +52,8 @@ package final class PackCache: Sendable {
     /// Large forms whose pages the system has not gathered into huge ones.
     private struct Scattered {
         var regions: [Storage] = []
+        /// Of all that were ever here.
+        var byteCount = 0
         /// Of the last region.
         var nextPage = 0
         /// Nanoseconds that may be spent.
@@ -57,16 +62,21 @@ package final class PackCache: Sendable {
 
     private let scattered = Mutex(Scattered())
 
+    /// Bytes per nanosecond of large forms beyond which a run waits for memory.
+    private static let readRate = 3
+
     /// Whether `gather` has something to do.
     package let isScattered = Atomic<Bool>(false)
 
-    /// Has the system gather some pages of large forms, for about `time` nanoseconds on the average over many calls.
+    /// Has the system gather some pages of large forms, if the run that has just ended, and took `time` nanoseconds, may be limited by
+    /// reading them.
     ///
-    /// By itself it takes minutes, and to do it while a model is loaded would make that slower: a small share of each run pays for
-    /// the next ones.
-    package func gather(for time: Int64) {
+    /// By itself the system takes minutes, and to do it while a model is loaded would make that slower: a small share of each run
+    /// pays for the next ones.
+    package func gather(afterRunOf time: Int64) {
         scattered.withLock { scattered in
-            scattered.credit = min(scattered.credit &+ time, 5_000_000)
+            guard Int64(scattered.byteCount / PackCache.readRate) > time else { return }
+            scattered.credit = min(scattered.credit &+ time / 8, 20_000_000)
             while scattered.credit > 0, let region = scattered.regions.last {
                 let start = RunControl.now()
                 if scattered.nextPage >= region.hugePageCount {

@@ -145,7 +145,7 @@ package final class CompiledGraph: @unchecked Sendable {
         let context = takeContext()
         defer { putBack(context) }
         try context.run(inputs, [], outputs: outputs, control: control, profile: profile, results: results)
-        if let start { environment.packed.gather(for: (RunControl.now() &- start) / 8) }
+        if let start { environment.packed.gather(afterRunOf: RunControl.now() &- start) }
     }
 
     func run(_ inputs: UnsafeBufferPointer<Value>, captures: [CaptureBinding], control: RunControl) throws -> [Value] {

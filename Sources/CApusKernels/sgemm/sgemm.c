@@ -1,7 +1,8 @@
 // The driver: cuts a slice of C into blocks that suit the caches and into tiles that suit the registers.
 //
-// Loops, outermost first: blocks of rows, blocks of the summation, panels of columns, tiles of rows. One block of a
-// panel (k_block * nr floats) is used by all row tiles of the block while it is in L1 or L2; the block of A stays in L2.
+// Loops, outermost first: blocks of rows, blocks of columns, blocks of the summation, panels of columns, tiles of rows. One block of
+// a panel (k_block * nr floats) is used by all row tiles of the block while it is in L1 or L2; the block of A stays in L2, and so
+// does that of C, where partial sums are kept.
 #include <stdint.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ enum {
   MOST_K_BLOCK = 512,    // of all kernels
   PACKED_PITCH = MOST_K_BLOCK + 16, // floats between rows of a packed A; no power of two, so that rows spread over L1's sets
   FUNCTION_FLOATS = 1 << 15, // of C, computed before the epilogue's function is called on them: 128 KiB
+  PARTIAL_FLOATS = 3 << 15,  // of C at most in a block of partial sums: 384 KiB
   FLATTEN_BELOW = 8,     // an indirect A with fewer channels is copied into rows of all taps: a tap's set-up costs more
 };
 
@@ -108,8 +110,17 @@ static void pack_a(const apus_sgemm_args *args, const block *which, size_t m, si
   }
 }
 
-/// When an epilogue's function is called: the more elements at once the better, as long as they are in cache.
-typedef enum { CALL_NEVER, CALL_BY_TILE, CALL_BY_BLOCK } calls_of_function;
+/// Columns of C in a block of `rows` rows, a multiple of the panel's: as many as stay in cache until their sums are complete and
+/// the epilogue's function has come to them (the more at once the better); all, where neither matters.
+static size_t block_columns(const apus_sgemm_kernel *kernel, const plan *p, const apus_epilogue *e, size_t rows) {
+  // One tile of rows: packed B is read once only, and best from one end to the other.
+  if (rows <= kernel->mr && p->count > 1 && e->activation != APUS_ACTIVATION_FUNCTION)
+    return (rows == 1 ? kernel->ops->row_panels : 1) * kernel->nr;
+  size_t most = SIZE_MAX / 2;
+  if (p->count > 1) most = PARTIAL_FLOATS / rows;
+  if (e->activation == APUS_ACTIVATION_FUNCTION && FUNCTION_FLOATS / rows < most) most = FUNCTION_FLOATS / rows;
+  return most < kernel->nr ? kernel->nr : most / kernel->nr * kernel->nr;
+}
 
 static void call_function(const apus_epilogue *e, float *c, size_t stride, size_t rows, size_t columns) {
   if (stride == columns) {
@@ -137,61 +148,63 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
     const size_t m = m_begin + part(m_end - m_begin, row_blocks, rb);
     const size_t rows = m_begin + part(m_end - m_begin, row_blocks, rb + 1) - m;
     const size_t row_tiles = divide_up(rows, mr);
-    const calls_of_function calls = e->activation != APUS_ACTIVATION_FUNCTION          ? CALL_NEVER
-                                    : rows * (n_end - n_begin) <= FUNCTION_FLOATS ? CALL_BY_BLOCK
-                                                                                  : CALL_BY_TILE;
-    for (size_t i = 0; i < p.count; i++) {
-      const block which = block_at(&p, taps, k, i);
-      tile.load_c = i > 0 || args->accumulate || residual_is_c;
-      tile.last = i + 1 == p.count;
-      tile.taps = which.taps;
-      tile.k = which.k;
-      if (packing) {
-        pack_a(args, &which, m, rows, workspace);
-        tile.taps = which.taps != 0;
-        tile.k = which.taps * which.k;
-        tile.a_row_stride = PACKED_PITCH;
-      } else if (args->a_table) {
-        tile.table_stride = taps;
-        tile.zero = args->a_zero + which.at;
-      } else {
-        tile.a_row_stride = args->a_row_stride;
-        tile.offsets = args->a_offsets ? args->a_offsets + which.tap : NULL;
-      }
-      const size_t row_panels = rows == 1 ? kernel->ops->row_panels : 1;
-      size_t columns;
-      for (size_t n = n_begin; n < n_end; n += columns) {
-        const size_t panels = (n_end - n) / nr >= row_panels ? row_panels : 1;
-        columns = n_end - n < panels * nr ? n_end - n : panels * nr;
-        tile.columns = columns;
-        tile.b = args->b + n * depth + (which.tap * k + which.at) * nr;
-        tile.b_panel = nr * depth;
-        tile.bias = e->bias ? e->bias + n : NULL;
-        // While this panel is used, the next one is brought into L2, a share of it by each tile of rows.
-        const size_t share = tile.taps * tile.k * nr * sizeof(float) / row_tiles;
-        const bool ahead = n + columns < n_end && row_tiles > 1;
-        tile.ahead_step = ahead && share ? share / (tile.taps * tile.k) : 0;
-        const size_t first_tile = (divide_up(columns, kernel->lanes) - 1) * mr; // of one panel
-        for (size_t rt = 0; rt < row_tiles; rt++) {
-          const size_t first = part(rows, row_tiles, rt), count = part(rows, row_tiles, rt + 1) - first;
-          const size_t row = m + first;
-          if (packing) {
-            tile.a = (const float *)workspace + first * PACKED_PITCH;
-          } else if (args->a_table) {
-            tile.a = args->a + which.at;
-            tile.table = args->a_table + row * taps + which.tap;
-          } else {
-            tile.a = args->a + row * args->a_row_stride + which.at;
+    const size_t width = block_columns(kernel, &p, e, rows);
+    for (size_t n_block = n_begin; n_block < n_end;) {
+      const size_t n_last = n_end - n_block < width ? n_end : n_block + width;
+      for (size_t i = 0; i < p.count; i++) {
+        const block which = block_at(&p, taps, k, i);
+        tile.load_c = i > 0 || args->accumulate || residual_is_c;
+        tile.last = i + 1 == p.count;
+        tile.taps = which.taps;
+        tile.k = which.k;
+        if (packing) {
+          // One block of the sum needs to be copied but once.
+          if (p.count > 1 || n_block == n_begin) pack_a(args, &which, m, rows, workspace);
+          tile.taps = which.taps != 0;
+          tile.k = which.taps * which.k;
+          tile.a_row_stride = PACKED_PITCH;
+        } else if (args->a_table) {
+          tile.table_stride = taps;
+          tile.zero = args->a_zero + which.at;
+        } else {
+          tile.a_row_stride = args->a_row_stride;
+          tile.offsets = args->a_offsets ? args->a_offsets + which.tap : NULL;
+        }
+        const size_t row_panels = rows == 1 ? kernel->ops->row_panels : 1;
+        size_t columns;
+        for (size_t n = n_block; n < n_last; n += columns) {
+          const size_t panels = (n_last - n) / nr >= row_panels ? row_panels : 1;
+          columns = n_last - n < panels * nr ? n_last - n : panels * nr;
+          tile.columns = columns;
+          tile.b = args->b + n * depth + (which.tap * k + which.at) * nr;
+          tile.b_panel = nr * depth;
+          tile.bias = e->bias ? e->bias + n : NULL;
+          // While this panel is used, the next one is brought into L2, a share of it by each tile of rows.
+          const size_t share = tile.taps * tile.k * nr * sizeof(float) / row_tiles;
+          const bool ahead = n + columns < n_end && row_tiles > 1;
+          tile.ahead_step = ahead && share ? share / (tile.taps * tile.k) : 0;
+          const size_t first_tile = (divide_up(columns, kernel->lanes) - 1) * mr; // of one panel
+          for (size_t rt = 0; rt < row_tiles; rt++) {
+            const size_t first = part(rows, row_tiles, rt), count = part(rows, row_tiles, rt + 1) - first;
+            const size_t row = m + first;
+            if (packing) {
+              tile.a = (const float *)workspace + first * PACKED_PITCH;
+            } else if (args->a_table) {
+              tile.a = args->a + which.at;
+              tile.table = args->a_table + row * taps + which.tap;
+            } else {
+              tile.a = args->a + row * args->a_row_stride + which.at;
+            }
+            tile.ahead = (const char *)(ahead ? tile.b + nr * depth : tile.b) + rt * share;
+            tile.c = args->c + row * args->c_stride + n;
+            tile.residual = residual ? residual + row * e->residual_stride + n : NULL;
+            (panels > 1 ? kernel->ops->row : kernel->ops->tiles[first_tile + count - 1])(&tile);
           }
-          tile.ahead = (const char *)(ahead ? tile.b + nr * depth : tile.b) + rt * share;
-          tile.c = args->c + row * args->c_stride + n;
-          tile.residual = residual ? residual + row * e->residual_stride + n : NULL;
-          (panels > 1 ? kernel->ops->row : kernel->ops->tiles[first_tile + count - 1])(&tile);
-          if (tile.last && calls == CALL_BY_TILE) call_function(e, tile.c, args->c_stride, count, columns);
         }
       }
-      if (tile.last && calls == CALL_BY_BLOCK)
-        call_function(e, args->c + m * args->c_stride + n_begin, args->c_stride, rows, n_end - n_begin);
+      if (e->activation == APUS_ACTIVATION_FUNCTION)
+        call_function(e, args->c + m * args->c_stride + n_block, args->c_stride, rows, n_last - n_block);
+      n_block = n_last;
     }
   }
 }
