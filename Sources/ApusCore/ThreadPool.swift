@@ -199,6 +199,26 @@ package final class ThreadPool: @unchecked Sendable {
         return nil
     }
 
+    // MARK: Cutting
+
+    /// How many of `extent` units to put into a piece, so that `threads` threads that take pieces of equal work in turn end as
+    /// nearly together as can be, with at most about `most` pieces and rather more than fewer. At least 1.
+    package static func evenStep(_ extent: Int, most: Int, threads: Int) -> Int {
+        func step(_ pieces: Int) -> Int { max(1, extent / pieces + (extent % pieces == 0 ? 0 : 1)) }
+        let threads = max(1, threads), most = max(1, most)
+        guard extent > 0, threads > 1, most > threads else { return step(most) }
+        var best = (score: Int.max, step: 1)
+        for wanted in (threads...most).reversed() {
+            let step = step(wanted), pieces = extent / step + (extent % step == 0 ? 0 : 1), last = extent - (pieces - 1) * step
+            let turns = pieces / threads + (pieces % threads == 0 ? 0 : 1)
+            // Where one piece is left over, it is the last and smallest.
+            let longest = pieces % threads == 1 ? (turns - 1) * step + last : turns * step
+            let (score, overflow) = longest.multipliedReportingOverflow(by: 16)
+            if !overflow, score < best.score - step { best = (score + step, step) }
+        }
+        return best.step
+    }
+
     // MARK: Default size
 
     /// The CPUs this process may run on, or the CPU quota of its control groups rounded up, whichever is less; at least 1.

@@ -61,17 +61,20 @@ package struct Optimizer {
 
     private func run(_ graph: Graph, captures: [ValueInfo?]) throws {
         let traces = log != nil && (tracesAlways || Environment.traces("optimizer"))
+        // Of the graph as it is: most passes change nothing, and take less time than inference and a new editor.
         var known: [ValueInfo?]?
+        var current: GraphEditor?
         for (least, pass) in Optimizer.pipeline where least <= level && !disabled.contains(pass.name) {
             let infos = try known ?? GraphInference(graph, evaluator: evaluator).run(captures: captures)
-            let editor = GraphEditor(graph)
+            let editor = current ?? GraphEditor(graph)
             let context = PassContext(evaluator: evaluator, log: traces ? log : nil, infos: infos)
             try pass.run(editor, context)
-            editor.removeDeadCode()
+            if current == nil || editor.hasChanged { editor.removeDeadCode() }
             try editor.commit()
-            // Inference takes longer than most passes, and most passes change nothing.
-            known = editor.hasChanged ? nil : infos
+            (known, current) = editor.hasChanged ? (nil, nil) : (infos, editor)
         }
+        // What a pass added and did not use.
+        current?.removeDeadCode()
         guard level > 0, graph.nodes.contains(where: { !$0.subgraphs.isEmpty }) else { return }
         let infos = try GraphInference(graph, evaluator: evaluator).run(captures: captures)
         for node in graph.nodes {

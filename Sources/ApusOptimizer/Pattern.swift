@@ -164,7 +164,13 @@ extension RewritePass {
 
     package func run(_ editor: GraphEditor, _ context: PassContext) throws {
         let rules = rules
+        let lastOperators = rules.reduce(into: [String]()) { found, rule in
+            guard case .node(_, let ops, _, _, _) = rule.pattern else { return }
+            found += ops.filter { !found.contains($0) }
+        }
         for index in editor.nodeIndices {
+            // Most nodes are none that a pattern ends with. (A few comparisons are faster than a hash.)
+            guard lastOperators.contains(editor.graph.nodes[index].opType) else { continue }
             var reasons: [String] = []
             var count = 0
             while count < Self.mostRewrites, try rewrite(index, rules, &reasons, editor, context) { count += 1 }

@@ -18,6 +18,8 @@ package final class CompiledGraph: @unchecked Sendable {
     private let isStaticValue: [Bool]
 
     private struct CachedPlan {
+        /// Differs where the sizes of inputs do, almost always: what a search looks at first.
+        let key: Int
         let signature: [SignatureEntry]
         let first: Segment
     }
@@ -78,11 +80,13 @@ package final class CompiledGraph: @unchecked Sendable {
     var planCount: Int { plans.withLock { $0.count } }
 
     func plan(_ inputs: UnsafeBufferPointer<Value>, _ captures: [CaptureBinding]) throws -> Segment {
-        try plans.withLock { plans in
-            let found = plans.firstIndex { plan in
-                for (index, value) in inputs.enumerated() where !plan.signature[index].matches(value) { return false }
-                for (index, capture) in captures.enumerated()
-                where !plan.signature[inputs.count + index].matches(capture.entry) { return false }
+        let key = CompiledGraph.key(inputs, captures)
+        return try plans.withLock { plans in
+            let found = plans.indices.first { position in
+                guard plans[position].key == key else { return false }
+                let signature = plans[position].signature
+                for (index, value) in inputs.enumerated() where !signature[index].matches(value) { return false }
+                for (index, capture) in captures.enumerated() where !signature[inputs.count + index].matches(capture.entry) { return false }
                 return true
             }
             if let found {
@@ -95,9 +99,18 @@ package final class CompiledGraph: @unchecked Sendable {
             let signature = try given.map { try SignatureEntry($0) } + captures.map(\.entry)
             let most = min(CompiledGraph.mostPlans, max(1, CompiledGraph.mostPlannedSteps / max(1, first.steps.count)))
             if plans.count >= most { plans.removeLast(plans.count - most + 1) }
-            plans.append(CachedPlan(signature: signature, first: first))
+            plans.append(CachedPlan(key: key, signature: signature, first: first))
             return first
         }
+    }
+
+    private static func key(_ inputs: UnsafeBufferPointer<Value>, _ captures: [CaptureBinding]) -> Int {
+        var key = 0
+        for value in inputs {
+            if case .tensor(let tensor) = value { key = key &* 1_000_003 &+ tensor.shape.count } else { key = key &* 1_000_003 &- 1 }
+        }
+        for capture in captures { key = key &* 1_000_003 &+ (capture.entry.dense?.shape.count ?? -1) }
+        return key
     }
 
     /// The types of a subgraph's outputs when the values that it captures are `captured`, by their identity outside.

@@ -64,6 +64,16 @@ private func threadCount() throws -> Int {
         #expect(results.enumerated().allSatisfy { $0.element.count == $0.offset })
     }
 
+    /// (extent, most, threads): the step.
+    @Test(arguments: [
+        ((33, 8, 2), 17), ((36, 8, 2), 6), ((48, 8, 2), 6), ((14, 8, 2), 7), ((7, 8, 2), 1), ((1, 8, 2), 1), ((0, 8, 2), 1),
+        ((33, 8, 1), 5), ((33, 1, 2), 33), ((100, 16, 4), 25), ((5, 0, 0), 5),
+    ])
+    func threadsShareEvenly(_ asked: (Int, Int, Int), _ expected: Int) {
+        let step = ThreadPool.evenStep(asked.0, most: asked.1, threads: asked.2)
+        #expect(step == expected)
+    }
+
     @Test func sizesAreBounded() {
         #expect(ThreadPool(size: 1).size == 1)
         #expect(ThreadPool(size: 0).size == 1)

@@ -274,20 +274,23 @@ final class FloatConvolution: @unchecked Sendable {
         template.weights = weights
         template.epilogue = epilogue
         let imageIn = inHeight * inWidth * inChannels, imageOut = outHeight * outWidth * outChannels
-        // Few rows (one-dimensional signals) are cut between channels instead.
         let tile = Int(kernel.pointee.channel_tile)
-        let parts = max(1, min(chunks, batch == 0 ? 1 : (chunks + batch - 1) / batch))
-        let byChannels = outHeight < parts
-        let extent = byChannels ? (inChannels + tile - 1) / tile : outHeight
-        let step = max(1, (extent + parts - 1) / parts)
+        let parts = max(1, min(chunks, batch == 0 ? 1 : (chunks + batch - 1) / batch)), vectors = (inChannels + tile - 1) / tile
+        // Few rows are cut between channels instead, and so are rows that threads cannot share evenly.
+        let rowStep = ThreadPool.evenStep(outHeight, most: parts, threads: pool.size)
+        let turns = (outHeight + rowStep * pool.size - 1) / (rowStep * pool.size)
+        let byChannels = outHeight < parts || vectors >= 2 * parts && turns * rowStep * pool.size * 10 > outHeight * 11
+        let extent = byChannels ? vectors : outHeight
+        let step = byChannels ? ThreadPool.evenStep(vectors, most: parts, threads: pool.size) : rowStep
+        let pieces = max(1, extent / step + (extent % step == 0 ? 0 : 1))
         let arguments = template, channels = inChannels
-        pool.parallel(chunks == 1 ? 1 : batch * parts) { index in
+        pool.parallel(chunks == 1 ? 1 : batch * pieces) { index in
             var args = arguments
-            for image in chunks == 1 ? 0..<batch : (index / parts)..<(index / parts + 1) {
+            for image in chunks == 1 ? 0..<batch : (index / pieces)..<(index / pieces + 1) {
                 args.input = input + image * imageIn
                 args.output = output + image * imageOut
                 if let residual = arguments.epilogue.residual { args.epilogue.residual = residual + image * imageOut }
-                let begin = chunks == 1 ? 0 : min(extent, index % parts * step)
+                let begin = chunks == 1 ? 0 : min(extent, index % pieces * step)
                 let end = chunks == 1 ? extent : min(extent, begin + step)
                 if byChannels {
                     apus_depthwise_run(kernel, &args, 0, outHeight, begin * tile, min(channels, end * tile))

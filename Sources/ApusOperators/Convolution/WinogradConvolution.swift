@@ -103,12 +103,14 @@ package struct WinogradConvolution: @unchecked Sendable {
         let wanted = max(least, min(96, (512 << 10) / max(1, perSquare)))
         let work = FloatProduct.saturatingProduct([squares, positions, inChannels, outChannels])
         let isParallel = threads > 1 && work >= FloatProduct.leastParallelWork
-        let blocks = max(1, (squares + wanted - 1) / wanted)
+        var blocks = max(1, (squares + wanted - 1) / wanted)
         if isParallel, blocks < 2 * threads {
             chunks = 0
             block = squares
         } else {
-            chunks = isParallel ? min(blocks, 2 * threads) : 1
+            // As many for each thread.
+            if isParallel { blocks = (blocks + threads - 1) / threads * threads }
+            chunks = !isParallel ? 1 : blocks % (2 * threads) == 0 ? 2 * threads : threads
             block = (squares + blocks - 1) / blocks
         }
         product = try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, threads: 1)

@@ -233,6 +233,28 @@ func applyBinary(
     _ plan: BroadcastPlan, _ sizes: (a: Int, b: Int, output: Int), _ pool: ThreadPool, _ a: UnsafeRawPointer,
     _ b: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ loop: BinaryLoop
 ) {
+    if let repeated = plan.repeatedOperand, (1...128).contains(plan.run), plan.count >= 4096 {
+        // A short row for all: some copies of it make longer runs.
+        let isA = repeated == 0, size = isA ? sizes.a : sizes.b, row = plan.run, length = 1024 / row * row
+        withUnsafeTemporaryAllocation(byteCount: length &* size, alignment: 64) { copies in
+            guard let rows = copies.baseAddress else { return }
+            for start in stride(from: 0, to: length, by: row) {
+                (rows + start &* size).copyMemory(from: isA ? a : b, byteCount: row &* size)
+            }
+            nonisolated(unsafe) let shared = UnsafeRawPointer(rows)
+            pool.inChunks(plan.count) { range in
+                var offset = range.lowerBound
+                while offset < range.upperBound {
+                    let phase = offset % row, count = min(length - phase, range.upperBound - offset)
+                    let own = shared + phase &* size
+                    loop(
+                        count, isA ? own : a + offset &* sizes.a, 1, isA ? b + offset &* sizes.b : own, 1, y + offset &* sizes.output)
+                    offset += count
+                }
+            }
+        }
+        return
+    }
     pool.inChunks(plan.count) { range in
         plan.forEachRun(in: range) { offset, count, starts in
             loop(

@@ -78,8 +78,10 @@ struct FloatProduct: @unchecked Sendable {
                 if columnCuts < wanted { rowCuts = min(rowTiles, (wanted + columnCuts - 1) / columnCuts) }
             }
         }
-        let rowStep = max(1, (rowTiles + rowCuts - 1) / max(rowCuts, 1)) * mr
-        let columnStep = max(1, (panels + columnCuts - 1) / max(columnCuts, 1)) * nr
+        // Where both are cut there are pieces enough.
+        let isEven = rowCuts == 1 || columnCuts == 1
+        let rowStep = ThreadPool.evenStep(rowTiles, most: rowCuts, threads: isEven ? threads : 1) * mr
+        let columnStep = ThreadPool.evenStep(panels, most: columnCuts, threads: isEven ? threads : 1) * nr
         self.rowStep = rowStep
         self.columnStep = columnStep
         // At least one piece, of nothing where there is nothing.

@@ -47,6 +47,12 @@ package struct BroadcastPlan: Sendable {
     /// Whether one run covers everything.
     package var isSingleRun: Bool { extents.isEmpty }
 
+    /// The operand that is one run for all of the outputs, where two operands advance along runs and the other one is all of them.
+    package var repeatedOperand: Int? {
+        guard extents.count == 1, steps == [1, 1], strides[0][0] + strides[1][0] == run else { return nil }
+        return strides[0][0] == 0 ? 0 : strides[1][0] == 0 ? 1 : nil
+    }
+
     /// The number of outer axes that were left.
     package var outerRank: Int { extents.count }
 

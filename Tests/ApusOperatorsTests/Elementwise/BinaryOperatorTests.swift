@@ -25,6 +25,19 @@ struct BinaryOperatorTests {
         expectRefuses("And", opset: 7, [:], [matrix, matrix], .typeMismatch, "bool")
     }
 
+    /// Enough rows that the short one is copied into longer runs; on either side, whatever the types' sizes.
+    @Test(arguments: [7, 100, 128, 129])
+    func shortRowsForManyRows(width: Int) throws {
+        let rows = 9000 / width
+        let matrix = (0..<rows * width).map { Int64($0) }, row = (0..<width).map { Int64(1000 * $0) }
+        let a = Value.tensor(try Tensor(.int64, [rows, width], matrix)), b = Value.tensor(try Tensor(.int64, [width], row))
+        let differences = matrix.indices.map { matrix[$0] - row[$0 % width] }
+        try expectEvaluates("Sub", opset: 14, [:], [a, b], [.tensor(try Tensor(.int64, [rows, width], differences))])
+        try expectEvaluates("Sub", opset: 14, [:], [b, a], [.tensor(try Tensor(.int64, [rows, width], differences.map { -$0 }))])
+        try expectEvaluates(
+            "Less", opset: 13, [:], [b, a], [.tensor(try Tensor(.bool, [rows, width], differences.map { UInt8($0 > 0 ? 1 : 0) }))])
+    }
+
     @Test func broadcastingBeforeOpset7() throws {
         let data = Value.tensor(try Tensor(.float32, [2, 3, 2], (0..<12).map { Float($0) }))
         let middle = Value.tensor(try Tensor(.float32, [3], [0, 100, 200] as [Float]))
