@@ -42,7 +42,8 @@ let package = Package(
         .executableTarget(name: "ClassifyDigit", dependencies: ["Apus"], path: "Examples/swift"),
 
         .target(name: "TestSupport", dependencies: ["ApusCore", "ApusGraph"], path: "Tests/TestSupport"),
-        .testTarget(name: "CApusKernelsTests", dependencies: ["CApusKernels", "TestSupport"]),
+        .target(name: "CKernelTwins", dependencies: ["CApusKernels"], path: "Tests/KernelTwins"),
+        .testTarget(name: "CApusKernelsTests", dependencies: ["CApusKernels", "CKernelTwins", "TestSupport"]),
         .testTarget(name: "ApusCoreTests", dependencies: ["ApusCore", "TestSupport"]),
         .testTarget(name: "ApusGraphTests", dependencies: ["ApusGraph", "TestSupport"]),
         .testTarget(name: "ApusONNXTests", dependencies: ["ApusONNX", "TestSupport"]),

@@ -99,6 +99,7 @@ package enum Registry {
         QuantizedConvolutionOperator.self,
         QuantizedMeanOperator.self,
         QuantizedProductOperator.self,
+        QuantizedRowsOperator.self,
         QuantizedSoftmaxOperator.self,
         QuantizedUnaryOperator.self,
         QuantizedWhereOperator.self,

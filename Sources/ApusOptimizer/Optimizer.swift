@@ -32,6 +32,7 @@ package struct Optimizer {
         (2, QuantizedFunctions()),
         (2, QuantizedProducts()),
         (2, QuantizedElementwise()),
+        (2, QuantizedRows()),
         (1, ConstantFolding()),
     ] + GatedActivation.passes.map { (2, $0) } + [
         (2, GroupNormalizationForm()),

@@ -69,8 +69,12 @@ final class GuardedSlices<Element: BitwiseCopyable> {
 struct Level: CustomTestStringConvertible, Sendable {
     let index: Int
     let isa: apus_isa
-    var testDescription: String { String(cString: apus_isa_name(Int32(isa.rawValue))) }
-    var runsHere: Bool { apus_cpu_levels() & (1 << isa.rawValue) != 0 }
+    /// The body of avxvnni compiled for AVX-512VL with VNNI (kernel_twins.h), which is in no table.
+    var isTwin = false
+    var testDescription: String { String(cString: apus_isa_name(Int32(isa.rawValue))) + (isTwin ? ", compiled for AVX-512VL" : "") }
+    var runsHere: Bool { apus_cpu_levels() & (1 << (isTwin ? APUS_ISA_AVX512VNNI : isa).rawValue) != 0 }
+
+    static let twin = Level(index: -1, isa: APUS_ISA_AVXVNNI, isTwin: true)
 
     /// Ends the test case, reported as skipped, where this CPU cannot run the kernel.
     func skipUnlessRunnable() throws {

@@ -1,13 +1,16 @@
 import CApusKernels
+import CKernelTwins
 import TestSupport
 import Testing
 
 @Suite struct QgemmTests {
     static let levels = Level.all { apus_qgemm_at($0)?.pointee.isa }
 
+    static let tested = levels + [Level.twin]
+
     static func kernel(_ level: Level) throws -> UnsafePointer<apus_qgemm_kernel> {
         try level.skipUnlessRunnable()
-        return try #require(apus_qgemm_at(level.index))
+        return try #require(level.isTwin ? twin_qgemm() : apus_qgemm_at(level.index))
     }
 
     /// One product with everything drawn at random, and its sums by the definition.
@@ -121,7 +124,7 @@ import Testing
         expectSelectionObeysCaps(Self.levels) { apus_qgemm_select($0).pointee.isa }
     }
 
-    @Test(arguments: levels) func everyTail(level: Level) throws {
+    @Test(arguments: tested) func everyTail(level: Level) throws {
         let kernel = try Self.kernel(level)
         var random = SplitMix(61)
         let nr = kernel.pointee.nr
@@ -139,7 +142,7 @@ import Testing
     }
 
     /// All signs, all forms of zero points, both layouts of each operand, dense and through a table.
-    @Test(arguments: levels) func everyForm(level: Level) throws {
+    @Test(arguments: tested) func everyForm(level: Level) throws {
         let kernel = try Self.kernel(level)
         var random = SplitMix(62)
         for signs in 0..<4 {
@@ -153,7 +156,7 @@ import Testing
         }
     }
 
-    @Test(arguments: levels) func nothingToSum(level: Level) throws {
+    @Test(arguments: tested) func nothingToSum(level: Level) throws {
         let kernel = try Self.kernel(level)
         var random = SplitMix(63)
         for (m, n, k, taps) in [(3, 5, 0, 1), (0, 5, 4, 1), (3, 0, 4, 1), (3, 5, 4, 0)] {
@@ -163,7 +166,7 @@ import Testing
     }
 
     /// Sums beyond 2^31 wrap alike everywhere, and extreme products never saturate.
-    @Test(arguments: levels) func extremes(level: Level) throws {
+    @Test(arguments: tested) func extremes(level: Level) throws {
         let kernel = try Self.kernel(level)
         let m = 1, n = 2, k = 70_000
         for (x, y, aSigned, bSigned) in [(UInt8(255), UInt8(255), false, false), (255, 128, false, true), (128, 128, true, true), (128, 255, true, false)] {
@@ -179,7 +182,7 @@ import Testing
     }
 
     /// Scaled and requantised results have the bits that the sequence of operations defines.
-    @Test(arguments: levels) func outputs(level: Level) throws {
+    @Test(arguments: tested) func outputs(level: Level) throws {
         let kernel = try Self.kernel(level)
         var random = SplitMix(65)
         for form in 0..<64 {
@@ -199,12 +202,17 @@ import Testing
                 problem.args.c = UnsafeMutableRawPointer(c.pointer)
                 problem.args.output = APUS_QGEMM_F32
                 problem.run(kernel, rowCut: m / 2)
-                for i in 0..<(m * n) {
+                let floats = (0..<(m * n)).map { i in
                     var want = Float(problem.sums[i]) * (perColumn ? problem.scales[i % n] : scale)
                     if hasRowScale { want *= problem.rowScale[i / n] }
                     if hasBias { want += problem.bias[i % n] }
-                    #expect(c[i].bitPattern == want.bitPattern)
+                    return want
                 }
+                #expect(c.elements.map(\.bitPattern) == floats.map(\.bitPattern), "form \(form)")
+                problem.args.accumulate = true
+                problem.run(kernel, rowCut: m / 2)
+                #expect(c.elements == floats.map { $0 + $0 }, "form \(form)")
+                problem.args.accumulate = false
 
                 let q = GuardedBuffer<UInt8>(count: m * n)
                 let (low, high): (Int32, Int32) = form & 8 != 0 ? (-128, 127) : (0, 255)
@@ -213,11 +221,11 @@ import Testing
                 problem.args.zero_point = form & 16 != 0 ? 5 : 0
                 (problem.args.low, problem.args.high) = (low, high)
                 problem.run(kernel, rowCut: m / 2)
-                for i in 0..<(m * n) {
+                let codes = (0..<(m * n)).map { i in
                     let factor = perColumn ? problem.scales[i % n] : scale
-                    let want = QuantizeTests.requantize(problem.sums[i], 0, factor, problem.args.zero_point, low, high)
-                    #expect(q[i] == UInt8(truncatingIfNeeded: want))
+                    return UInt8(truncatingIfNeeded: QuantizeTests.requantize(problem.sums[i], 0, factor, problem.args.zero_point, low, high))
                 }
+                #expect(q.elements == codes, "form \(form)")
                 #expect(c.isIntact && q.isIntact)
             }
         }

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ EXAMPLES = ROOT / "Examples"
 MODELS = EXAMPLES / "models"
 NETWORKS = ["digits_cnn", "digits_cnn_int8", "digits_lstm", "digits_transformer"]
 SHARED = ROOT.parent / "shared" / "models"
+ZOO = os.environ.get("APUS_ZOO")
 CLI = os.environ.get("APUS_CLI") or shutil.which("apus")
 
 pytestmark = pytest.mark.skipif(CLI is None, reason="no apus: set APUS_CLI")
@@ -183,6 +185,30 @@ def test_inspect_after(stage):
     text = apus("inspect", model("digits_cnn"), "--after", stage)
     assert text.startswith("graph ") and "Conv" in text
     assert text == apus("inspect", model("digits_cnn"), "--after", stage)
+
+
+QUANTISED = [MODELS / "digits_cnn_int8.onnx", SHARED / "micro_kws_qdq_op15" / "model.onnx"]
+if ZOO:
+    QUANTISED += sorted(pathlib.Path(ZOO).glob("*_qdq/model.onnx"))
+
+
+@pytest.mark.parametrize("path", QUANTISED, ids=lambda path: path.stem if path.stem != "model" else path.parent.name)
+def test_quantised_graphs_convert_at_their_edges_only(path):
+    """Numbers are quantised where floats enter and dequantised where they leave: no way leads from a DequantizeLinear to a
+    QuantizeLinear. With APUS_ZOO set to a folder of models, all that end in _qdq are asked, too."""
+    if not path.exists():
+        pytest.skip(f"{path.name} is not here")
+    text = apus("inspect", path, "--after", "optimize")
+    value, floats, conversions = r'"[^"]*"|%\d+', set(), 0
+    for results, operator, arguments in re.findall(r"^  (\S.*?) = ([\w.]+)\((.*?)\)(?: \{.*)?(?: //.*)?$", text, re.M):
+        arguments = re.findall(value, arguments)
+        is_float = operator.endswith("DequantizeLinear") or any(name in floats for name in arguments)
+        assert not (operator.endswith(".QuantizeLinear") or operator == "QuantizeLinear") or arguments[0] not in floats, results
+        conversions += operator.endswith("QuantizeLinear") or operator.endswith("DequantizeLinear")
+        if is_float:
+            floats.update(re.findall(value, results))
+    assert floats and 1 <= conversions <= 4
+    assert re.search("QLinearConv|QLinearMatMul|QGemm", text)
 
 
 def test_inspect_says_which_pass_made_a_node():

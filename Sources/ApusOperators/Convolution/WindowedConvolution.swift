@@ -170,23 +170,13 @@ package struct WindowedConvolution: @unchecked Sendable {
 
     /// The rows that `count` rows of the output from `first` on see, with zeros for padding.
     private func copyBand(_ image: UnsafePointer<Float>, first: Int, count: Int, to band: UnsafeMutablePointer<Float>) {
-        let pixel = channelsFirst ? 1 : inChannels
-        // Padding may be far wider than what the windows see.
-        let left = min(width.padBegin, rowStride / pixel) * pixel
-        let inside = min(width.input * pixel, rowStride - left), right = rowStride - left - inside
+        let pixel = 4 * (channelsFirst ? 1 : inChannels)
+        let left = min(width.padBegin, rowStride) * pixel, rowBytes = width.input * pixel, row = first * height.stride - height.padBegin
         for plane in 0..<(channelsFirst ? inChannels : 1) {
-            let source = image + plane * height.input * width.input
-            for row in 0..<height.extent(count) {
-                let target = band + plane * planeStride + row * rowStride
-                let y = first * height.stride + row - height.padBegin
-                if y < 0 || y >= height.input {
-                    target.update(repeating: 0, count: rowStride)
-                } else {
-                    target.update(repeating: 0, count: left)
-                    (target + left).update(from: source + y * width.input * pixel, count: inside)
-                    (target + left + inside).update(repeating: 0, count: right)
-                }
-            }
+            let source = image + plane * height.input * width.input, target = band + plane * planeStride
+            copyPaddedRows(
+                source, rows: height.input, rowBytes: rowBytes, first: row, count: height.extent(count), left: left, lineBytes: 4 * rowStride,
+                fill: 0, to: target)
         }
     }
 }

@@ -50,18 +50,10 @@ struct PaddedWindows: @unchecked Sendable {
 
     /// Writes the copy of `image`, with `zeroPoint` around it.
     func pad(_ image: UnsafePointer<UInt8>, zeroPoint: UInt8, to target: UnsafeMutablePointer<UInt8>) {
-        let line = width * channels, skipped = min(width, geometry.padBegin[1]) * channels
-        let copied = min(line - skipped, geometry.input[1] * channels)
-        for row in 0..<height {
-            let to = target + row * line, source = row - geometry.padBegin[0]
-            guard source >= 0, source < geometry.input[0] else {
-                to.update(repeating: zeroPoint, count: line)
-                continue
-            }
-            to.update(repeating: zeroPoint, count: skipped)
-            (to + skipped).update(from: image + source * geometry.input[1] * channels, count: copied)
-            (to + skipped + copied).update(repeating: zeroPoint, count: line - skipped - copied)
-        }
+        let line = width * channels
+        copyPaddedRows(
+            image, rows: geometry.input[0], rowBytes: geometry.input[1] * channels, first: -geometry.padBegin[0], count: height,
+            left: min(width, geometry.padBegin[1]) * channels, lineBytes: line, fill: zeroPoint, to: target)
         (target + height * line).update(repeating: zeroPoint, count: 4)
     }
 

@@ -22,10 +22,10 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
     /// Offsets into the workspace of a direction.
     private struct Layout {
         let packed: [Int]
+        /// Those of W and R; behind each, whether they are all the same.
+        let zeroPoints: [Int]
         let codes: Int
-        let scales: Int
-        let zeroPoints: Int
-        let result: Int
+        let rowScales: Int
         let scratch: Int
     }
 
@@ -72,70 +72,69 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
         }
         layout = Layout(
             packed: [try reserve(input.packedByteCount), try reserve(state.packedByteCount)],
+            zeroPoints: [try reserve(try width.adding(1).multiplied(by: 4)), try reserve(try width.adding(1).multiplied(by: 4))],
             codes: try reserve(max(try rows.multiplied(by: sizes.input), try sizes.batch.multiplied(by: sizes.hidden))),
-            scales: try reserve(try width.multiplied(by: 4)), zeroPoints: try reserve(try width.multiplied(by: 4)),
-            result: try reserve(try max(rows, sizes.batch).multiplied(by: width).multiplied(by: 4)),
+            rowScales: try reserve(try max(rows, sizes.batch).multiplied(by: 4)),
             scratch: try reserve(max(input.product.workspaceByteCount, state.product.workspaceByteCount)))
         workspaceByteCount = offset
     }
 
     func begin(_ io: NodeIO, _ direction: Int, _ workspace: UnsafeMutableRawPointer) {
-        func pack(_ part: Weights, _ target: UnsafeMutableRawPointer) {
-            guard part.packed == nil else { return }
+        for (index, part) in [input, state].enumerated() {
             let product = part.product
-            product.pack(
-                io.input(part.weights) + direction * product.k * product.n, isSigned: part.isSigned, rowStride: product.n, columnStride: 1,
-                to: target)
+            if part.packed == nil {
+                product.pack(
+                    io.input(part.weights) + direction * product.k * product.n, isSigned: part.isSigned, rowStride: product.n,
+                    columnStride: 1, to: workspace + layout.packed[index])
+            }
+            let points = (workspace + layout.zeroPoints[index]).assumingMemoryBound(to: Int32.self), count = part.zeroPointsPerDirection
+            loadZeroPoints(
+                part.isSigned ? .int8 : .uint8, io.input(part.zeroPoint) + direction * count, points, count: count)
+            points[product.n] = (0..<count).allSatisfy { points[$0] == points[0] } ? 1 : 0
         }
-        pack(input, workspace + layout.packed[0])
-        pack(state, workspace + layout.packed[1])
     }
 
     func project(
         _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Float>, bias: UnsafePointer<Float>,
         _ result: UnsafeMutablePointer<Float>, _ workspace: UnsafeMutableRawPointer
     ) {
-        repeatRow(bias, self.input.product.n, rows: self.input.product.m, result)
-        add(io, direction, self.input, packed: workspace + layout.packed[0], input, result, stride: self.input.product.n, workspace)
+        multiply(io, direction, 0, input, bias: bias, result, stride: self.input.product.n, workspace)
     }
 
     func recur(
         _ io: NodeIO, _ direction: Int, step: Int, part: Int, _ state: UnsafePointer<Float>,
         _ result: UnsafeMutablePointer<Float>, stride: Int, _ workspace: UnsafeMutableRawPointer
     ) {
-        add(io, direction, self.state, packed: workspace + layout.packed[1], state, result, stride: stride, workspace)
+        multiply(io, direction, 1, state, bias: nil, result, stride: stride, workspace)
     }
 
-    /// Quantises `a`, multiplies it with `part` and adds the result to `target`.
-    private func add(
-        _ io: NodeIO, _ direction: Int, _ part: Weights, packed: UnsafeMutableRawPointer, _ a: UnsafePointer<Float>,
+    /// Quantises `a` and multiplies it with W (0) or R (1): plus `bias` to `target`, or added to it where there is none.
+    private func multiply(
+        _ io: NodeIO, _ direction: Int, _ index: Int, _ a: UnsafePointer<Float>, bias: UnsafePointer<Float>?,
         _ target: UnsafeMutablePointer<Float>, stride: Int, _ workspace: UnsafeMutableRawPointer
     ) {
-        let product = part.product, width = product.n
+        let part = index == 0 ? input : state, product = part.product
         let codes = (workspace + layout.codes).assumingMemoryBound(to: UInt8.self)
         let parameters = range.parameters(a, count: product.m * product.k)
         range.quantize(io.pool, a, codes, count: product.m * product.k, parameters)
-        let scales = (workspace + layout.scales).assumingMemoryBound(to: Float.self)
-        let zeroPoints = (workspace + layout.zeroPoints).assumingMemoryBound(to: Int32.self)
-        let isPerColumn = part.scalesPerDirection > 1
-        let own = io.input(part.scale, as: Float.self) + direction * part.scalesPerDirection
-        fillProductScales(scales, count: width, a: parameters.scale, b: own, bStep: isPerColumn ? 1 : 0, output: nil)
-        let points = io.input(part.zeroPoint) + direction * part.zeroPointsPerDirection
-        loadZeroPoints(part.isSigned ? .int8 : .uint8, points, zeroPoints, count: part.zeroPointsPerDirection)
-        var args = product.arguments(aStride: product.k, cStride: width, aIsSigned: false, bIsSigned: part.isSigned)
+        let rowScales = (workspace + layout.rowScales).assumingMemoryBound(to: Float.self)
+        rowScales.update(repeating: parameters.scale, count: product.m)
+        let scales = io.input(part.scale, as: Float.self) + direction * part.scalesPerDirection
+        let zeroPoints = UnsafePointer((workspace + layout.zeroPoints[index]).assumingMemoryBound(to: Int32.self))
+        var args = product.arguments(aStride: product.k, cStride: stride, aIsSigned: false, bIsSigned: part.isSigned)
         args.a = UnsafeRawPointer(codes)
         args.a_zero_point = parameters.zeroPoint
-        args.b = part.packed.map { UnsafeRawPointer($0.base + direction * product.packedByteCount) } ?? UnsafeRawPointer(packed)
-        if part.zeroPointsPerDirection > 1 { args.b_zero_points = UnsafePointer(zeroPoints) } else { args.b_zero_point = zeroPoints[0] }
+        args.b = part.packed.map { UnsafeRawPointer($0.base + direction * product.packedByteCount) }
+            ?? UnsafeRawPointer(workspace + layout.packed[index])
+        if zeroPoints[product.n] != 0 { args.b_zero_point = zeroPoints[0] } else { args.b_zero_points = zeroPoints }
         args.output = APUS_QGEMM_F32
-        args.scales = UnsafePointer(scales)
-        let result = (workspace + layout.result).assumingMemoryBound(to: Float.self)
-        args.c = UnsafeMutableRawPointer(result)
+        args.scale = scales[0]
+        if part.scalesPerDirection > 1 { args.scales = scales }
+        args.row_scale = UnsafePointer(rowScales)
+        args.bias = bias
+        args.accumulate = bias == nil
+        args.c = UnsafeMutableRawPointer(target)
         product.run(args, workspace: workspace + layout.scratch, pool: io.pool)
-        for row in 0..<product.m {
-            let from = result + row * width, to = target + row * stride
-            for column in 0..<width { to[column] += from[column] }
-        }
     }
 
     func activation(_ activation: RecurrentActivation) -> (UnsafeMutablePointer<Float>, Int) -> Void { activation.float32(levels) }

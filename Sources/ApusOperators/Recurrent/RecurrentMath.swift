@@ -22,13 +22,6 @@ protocol RecurrentMath {
     func activation(_ activation: RecurrentActivation) -> (UnsafeMutablePointer<Number>, Int) -> Void
 }
 
-extension RecurrentMath {
-    /// Puts `row` into every one of `rows` rows of `count` numbers.
-    func repeatRow(_ row: UnsafePointer<Number>, _ count: Int, rows: Int, _ result: UnsafeMutablePointer<Number>) {
-        for index in 0..<rows { (result + index * count).update(from: row, count: count) }
-    }
-}
-
 /// Sizes of a recurrent operator.
 struct RecurrentSizes: Sendable {
     let steps: Int
@@ -188,7 +181,7 @@ struct DoubleRecurrentMath: RecurrentMath {
         _ result: UnsafeMutablePointer<Double>, _ workspace: UnsafeMutableRawPointer
     ) {
         let columns = sizes.gates * sizes.hidden
-        repeatRow(bias, columns, rows: sizes.steps * sizes.batch, result)
+        for row in 0..<(sizes.steps * sizes.batch) { (result + row * columns).update(from: bias, count: columns) }
         DoubleRecurrentMath.add(
             input, rows: sizes.steps * sizes.batch, sizes.input, io.input(1, as: Double.self) + direction * columns * sizes.input,
             columns: columns, result, stride: columns)

@@ -79,7 +79,8 @@ void apus_qgemm_pack_b(const apus_qgemm_kernel *kernel, const apus_qgemm_b *sour
 
 typedef enum apus_qgemm_output {
   APUS_QGEMM_S32, ///< C[m,n] = S (+ C[m,n] where `accumulate`), modulo 2^32
-  APUS_QGEMM_F32, ///< C[m,n] = float(S) * scale[n] (* row_scale[m]) (+ bias[n]), each operation rounded by itself
+  APUS_QGEMM_F32, ///< C[m,n] = float(S) * scale[n] (* row_scale[m]) (+ bias[n]) (+ C[m,n] where `accumulate`), each operation
+                  ///< rounded by itself
   APUS_QGEMM_Q8,  ///< C[m,n] = saturate(round(float(S) * scale[n]) + zero point), u8 or s8 by its bounds `low`, `high`;
                   ///< ties to even, each operation rounded by itself, NaN gives `low`
 } apus_qgemm_output;
@@ -108,7 +109,7 @@ typedef struct apus_qgemm_args {
   apus_qgemm_output output;
   void *c;         ///< int32_t, float, or uint8_t/int8_t by `output`; must not overlap A or B
   size_t c_stride; ///< elements from one row to the next
-  bool accumulate; ///< S32 only
+  bool accumulate; ///< S32 and F32
 
   float scale;            ///< F32 and Q8
   const float *scales;    ///< one per column instead, or NULL

@@ -5,15 +5,9 @@
 #define APUS_LEVEL avxvnni
 #define APUS_LEVEL_ISA APUS_ISA_AVXVNNI
 #define MR 4
-#define SHIFT(x, count) _mm256_srli_epi32(x, (unsigned)(count))
+#define DPBUSD _mm256_dpbusd_avx_epi32
 
 APUS_BEGIN_AVXVNNI
-
-APUS_INLINE vi dot(vi sum, vi codes, vi a, int bits) {
-  (void)bits;
-  return _mm256_dpbusd_avx_epi32(sum, codes, a);
-}
-
-#include "qblocks_body.h"
+#include "qblocks_vnni.h"
 APUS_END
 #endif

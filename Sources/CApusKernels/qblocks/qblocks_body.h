@@ -36,8 +36,8 @@ APUS_INLINE void tile(const apus_qblocks_shape *shape, const apus_qblocks_args *
       const vi left = vi_load((const int32_t *)(const void *)panel), right = vi_load((const int32_t *)(const void *)panel + VW);
 #pragma clang loop unroll(full)
       for (int part = 0; part < per_word; part++) {
-        const vi first = bits == 8 ? left : vi_and(SHIFT(left, bits * part), mask);
-        const vi second = bits == 8 ? right : vi_and(SHIFT(right, bits * part), mask);
+        const vi first = bits == 8 ? left : vi_and(vi_shr(left, bits * part), mask);
+        const vi second = bits == 8 ? right : vi_and(vi_shr(right, bits * part), mask);
         const int8_t *from = a + b * shape->block_size + (word * (size_t)per_word + (size_t)part) * 4;
 #pragma clang loop unroll(full)
         for (int r = 0; r < rows; r++) {

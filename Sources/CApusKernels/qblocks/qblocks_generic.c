@@ -4,7 +4,6 @@
 #define APUS_LEVEL generic
 #define APUS_LEVEL_ISA APUS_ISA_GENERIC
 #define MR 4
-#define SHIFT(x, count) ((vi)((uint32_t)(x) >> (count)))
 
 APUS_INLINE vi dot(vi sum, vi codes, vi a, int bits) {
   (void)bits;

@@ -5,7 +5,6 @@
 #define APUS_LEVEL neon
 #define APUS_LEVEL_ISA APUS_ISA_NEON
 #define MR 4
-#define SHIFT(x, count) vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(x), vdupq_n_s32(-(count))))
 
 // Sums of two products fit 16 bits where codes have at most 7 bits.
 APUS_INLINE int16x8_t pairs(vi codes, vi a) {
@@ -16,7 +15,7 @@ APUS_INLINE int16x8_t pairs(vi codes, vi a) {
 // Codes of 8 bits are taken in halves.
 APUS_INLINE vi dot(vi sum, vi codes, vi a, int bits) {
   if (bits < 8) return vpadalq_s16(sum, pairs(codes, a));
-  const vi mask = vi_set1(0x0f0f0f0f), high = vpaddlq_s16(pairs(vi_and(SHIFT(codes, 4), mask), a));
+  const vi mask = vi_set1(0x0f0f0f0f), high = vpaddlq_s16(pairs(vi_and(vi_shr(codes, 4), mask), a));
   return vi_add(vpadalq_s16(sum, pairs(vi_and(codes, mask), a)), vi_shl(high, 4));
 }
 

@@ -5,7 +5,6 @@
 #define APUS_LEVEL neoni8mm
 #define APUS_LEVEL_ISA APUS_ISA_NEONI8MM
 #define MR 4
-#define SHIFT(x, count) vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(x), vdupq_n_s32(-(count))))
 
 APUS_BEGIN_NEONI8MM
 

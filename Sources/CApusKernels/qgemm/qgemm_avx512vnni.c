@@ -7,10 +7,8 @@
 #define APUS_LEVEL avx512vnni
 #define APUS_LEVEL_ISA APUS_ISA_AVX512VNNI
 #define MR 8
-#define NR 32
-#define READS_A 1
+#define DPBUSD _mm512_dpbusd_epi32
 #define STORES_CODES 1
-typedef uint8_t a_element;
 
 APUS_BEGIN_AVX512VNNI
 
@@ -20,7 +18,7 @@ APUS_INLINE __m512i rounded(__m512i sums, __m512 scale) {
 
 APUS_INLINE void store_row(const tile_codes *codes, int r, __m256i row) {
   uint8_t *to = codes->to + (size_t)r * codes->stride;
-  if (codes->columns == NR) _mm256_storeu_si256((__m256i *)to, row);
+  if (codes->columns == 2 * VW) _mm256_storeu_si256((__m256i *)to, row);
   else _mm256_mask_storeu_epi8(to, (__mmask32)((1ull << codes->columns) - 1), row);
 }
 
@@ -54,39 +52,6 @@ APUS_INLINE void store_codes(int rows, int is_narrow, const __m512i *left, const
   }
 }
 
-APUS_INLINE void tile(int rows, int is_narrow, int flips, size_t taps, size_t groups, const uint8_t *const *a,
-                      const int8_t *b, const int32_t *initial, int32_t *sums, const tile_codes *codes) {
-  __m512i left[MR], right[MR];
-  const __m512i flip = _mm512_set1_epi32((int32_t)0x80808080);
-  for (int r = 0; r < rows; r++) {
-    left[r] = _mm512_loadu_si512(initial);
-    if (!is_narrow) right[r] = _mm512_loadu_si512(initial + 16);
-  }
-  for (size_t t = 0; t < taps; t++, a += MR) {
-    const uint8_t *row[MR];
-    for (int r = 0; r < rows; r++) row[r] = a[r];
-    for (size_t g = 0; g < groups; g++, b += 4 * NR) {
-      const __m512i b0 = _mm512_loadu_si512(b), b1 = is_narrow ? b0 : _mm512_loadu_si512(b + 64);
-      for (int r = 0; r < rows; r++) {
-        int32_t four;
-        memcpy(&four, row[r] + 4 * g, sizeof four);
-        __m512i x = _mm512_set1_epi32(four);
-        if (flips) x = _mm512_xor_si512(x, flip);
-        left[r] = _mm512_dpbusd_epi32(left[r], x, b0);
-        if (!is_narrow) right[r] = _mm512_dpbusd_epi32(right[r], x, b1);
-      }
-    }
-  }
-  if (codes) {
-    store_codes(rows, is_narrow, left, right, codes);
-    return;
-  }
-  for (int r = 0; r < rows; r++) {
-    _mm512_storeu_si512(sums + r * NR, left[r]);
-    if (!is_narrow) _mm512_storeu_si512(sums + r * NR + 16, right[r]);
-  }
-}
-
-#include "qgemm_body.h"
+#include "qgemm_vnni.h"
 APUS_END
 #endif

@@ -28,8 +28,9 @@
 #define STORES_CODES 0
 #endif
 
-// Panels that stay in the second-level cache while the rows pass by.
+// Panels that stay in the second-level cache while the rows pass by, and the most of them.
 #define PANEL_BYTES ((size_t)256 * 1024)
+enum { MOST_PANELS = 32 };
 
 // Copies n elements, raised by 128 if they are signed, and adds them up.
 APUS_INLINE uint32_t copy_elements(size_t n, const uint8_t *restrict from, uint8_t flip, a_element *restrict to) {
@@ -114,8 +115,15 @@ APUS_INLINE vi b_terms(const tile_place *place, size_t j, size_t lanes) {
   return vi_sub(sums, vi_mul(vi_set1((int32_t)length), b_zero_points(place, j, lanes)));
 }
 
+APUS_INLINE void place_panel(tile_place *place, size_t column, size_t panel_size, size_t depth) {
+  const size_t left = place->args->n - column;
+  place->column = column;
+  place->columns = left < NR ? left : NR;
+  place->column_sums = (const int32_t *)(const void *)((const int8_t *)place->args->b + column / NR * panel_size + NR * depth);
+}
+
 // What is the same in every row.
-static void begin_tile(const tile_place *place, int32_t *initial) {
+static void begin_panel(const tile_place *place, int32_t *initial) {
   const apus_qgemm_args *args = place->args;
   for (size_t j = 0; j < NR; j += VW) {
     vi s = vi_set1(0);
@@ -162,6 +170,7 @@ APUS_INLINE void finish_tile(const tile_place *place, const int32_t *sums, apus_
         if (args->row_scale) v = v_mul(v, v_set1(args->row_scale[place->row + r]));
         if (args->bias) v = v_add(v, bias);
         float *to = (float *)args->c + at;
+        if (args->accumulate) v = v_add(v, load_floats(to, lanes));
         if (lanes == VW) v_store(to, v);
         else v_store_n(to, lanes, v);
       } else {
@@ -269,7 +278,8 @@ APUS_INLINE tile_codes codes_of(const tile_place *place, float *scales, int32_t 
 static void run(const apus_qgemm_args *args, size_t m_begin, size_t m_end, size_t n_begin, size_t n_end,
                 void *workspace) {
   const size_t depth = apus_qgemm_depth(args->taps, args->k), panel_size = apus_qgemm_panel_size(NR, depth);
-  const size_t block = (PANEL_BYTES / panel_size ? PANEL_BYTES / panel_size : 1) * NR;
+  const size_t fitting = PANEL_BYTES / panel_size ? PANEL_BYTES / panel_size : 1;
+  const size_t block = (fitting < MOST_PANELS ? fitting : MOST_PANELS) * NR;
   const bool is_direct = READS_A && args->k % 4 == 0 && (args->a_table || args->a_k_stride == 1);
   const size_t taps = is_direct ? args->taps : 1, groups = is_direct ? args->k / 4 : depth / 4;
   const bool needs_row_sums = has_b_zero_points(args, n_begin, n_end);
@@ -277,7 +287,7 @@ static void run(const apus_qgemm_args *args, size_t m_begin, size_t m_end, size_
   const a_element **pointers = workspace;
   a_element *packed = (a_element *)(void *)((char *)workspace + apus_qgemm_pointers_size(MR, args->taps));
   const bool stores_codes = may_store_codes(args, n_begin, n_end);
-  _Alignas(64) int32_t sums[MR * NR], initial[NR], zero_points[NR] = {0};
+  _Alignas(64) int32_t sums[MR * NR], initials[MOST_PANELS * NR], zero_points[NR] = {0};
   _Alignas(64) float scales[NR];
   for (size_t j = 0; j < NR; j++) scales[j] = args->scale;
   uint32_t row_sums[MR];
@@ -285,6 +295,10 @@ static void run(const apus_qgemm_args *args, size_t m_begin, size_t m_end, size_
                       .a_shift = args->a_is_signed ? 128 : 0, .b_shift = args->b_is_signed ? 0 : 128};
   for (size_t n0 = n_begin; n0 < n_end; n0 += n_end - n0 < block ? n_end - n0 : block) {
     const size_t n1 = n_end - n0 < block ? n_end : n0 + block;
+    for (size_t n = n0; n < n1; n += NR) {
+      place_panel(&place, n, panel_size, depth);
+      begin_panel(&place, initials + (n - n0));
+    }
     for (size_t m = m_begin; m < m_end; m += place.rows) {
       // Tiles of about equal height: a low one takes as long for each group as a full one.
       const size_t left = (m_end - m + MR - 1) / MR;
@@ -306,10 +320,8 @@ static void run(const apus_qgemm_args *args, size_t m_begin, size_t m_end, size_
       }
       for (size_t n = n0; n < n1; n += NR) {
         const int8_t *panel = (const int8_t *)args->b + n / NR * panel_size;
-        place.column = n;
-        place.columns = args->n - n < NR ? args->n - n : NR;
-        place.column_sums = (const int32_t *)(const void *)(panel + NR * depth);
-        begin_tile(&place, initial);
+        const int32_t *initial = initials + (n - n0);
+        place_panel(&place, n, panel_size, depth);
         const int form = is_direct && flip ? 2 : place.columns <= NR / 2 ? 1 : 0;
         if (stores_codes) {
           const tile_codes codes = codes_of(&place, scales, zero_points);

@@ -121,6 +121,20 @@ static void min_max(size_t n, const float *x, float *least, float *largest) {
 
 static void lookup(size_t n, const uint8_t *x, const uint8_t *table, uint8_t *y) {
   size_t i = 0;
+#ifdef VI_LOOKUP
+  if (n >= 16 * VW) {
+    vi rows[16];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < 16; r++) rows[r] = vi_table_row(table + 16 * r);
+    for (; i + 4 * VW <= n; i += 4 * VW) {
+      const vi x8 = vi_load((const int32_t *)(const void *)(x + i));
+      vi result = vi_set1(0);
+#pragma clang loop unroll(full)
+      for (int r = 0; r < 16; r++) result = vi_lookup(result, x8, rows[r], r);
+      vi_store((int32_t *)(void *)(y + i), result);
+    }
+  }
+#endif
   for (; i + 8 <= n; i += 8) {
     // All reads before all writes: in place they would otherwise wait for each other.
     const uint8_t a = table[x[i]], b = table[x[i + 1]], c = table[x[i + 2]], d = table[x[i + 3]];

@@ -67,8 +67,13 @@ APUS_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 APUS_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
 APUS_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 APUS_INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+APUS_INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 #define vi_shl(a, n) _mm256_slli_epi32(a, n)
+#define vi_shr(a, n) _mm256_srli_epi32(a, (unsigned)(n))
 #define vi_sra(a, n) _mm256_srai_epi32(a, n)
+// u8 a times s8 b, pairs of products added to s16 (saturating); s16 a times b, pairs added to s32.
+#define vi_pairs8(a, b) _mm256_maddubs_epi16(a, b)
+#define vi_pairs16(a, b) _mm256_madd_epi16(a, b)
 APUS_INLINE vi v_to_int(vf x) { return _mm256_cvtps_epi32(x); }
 APUS_INLINE vf vi_to_float(vi x) { return _mm256_cvtepi32_ps(x); }
 APUS_INLINE vf vi_pow2(vi n) { return vi_float(vi_shl(vi_add(n, vi_set1(127)), 23)); }
@@ -97,6 +102,14 @@ APUS_INLINE void vi_store_low16(uint16_t *p, vi x) {
   const __m128i low = _mm_shuffle_epi8(_mm256_castsi256_si128(x), each);
   const __m128i high = _mm_shuffle_epi8(_mm256_extracti128_si256(x, 1), each);
   _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi64(low, high));
+}
+
+// Row `number` of a table of 16 times 16 bytes: `result`, with the row's bytes where x points into the row, elsewhere unchanged.
+#define VI_LOOKUP
+APUS_INLINE vi vi_table_row(const uint8_t *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }
+APUS_INLINE vi vi_lookup(vi result, vi x, vi row, int number) {
+  const vi index = _mm256_adds_epu8(_mm256_xor_si256(x, _mm256_set1_epi8((char)(number << 4))), _mm256_set1_epi8(0x70));
+  return _mm256_or_si256(result, _mm256_shuffle_epi8(row, index));
 }
 
 APUS_INLINE float v_sum(vf x) {

@@ -68,8 +68,13 @@ APUS_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 APUS_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
 APUS_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 APUS_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+APUS_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 #define vi_shl(a, n) _mm512_slli_epi32(a, n)
+#define vi_shr(a, n) _mm512_srli_epi32(a, (unsigned)(n))
 #define vi_sra(a, n) _mm512_srai_epi32(a, n)
+// u8 a times s8 b, pairs of products added to s16 (saturating); s16 a times b, pairs added to s32.
+#define vi_pairs8(a, b) _mm512_maddubs_epi16(a, b)
+#define vi_pairs16(a, b) _mm512_madd_epi16(a, b)
 APUS_INLINE vi v_to_int(vf x) { return _mm512_cvtps_epi32(x); }
 APUS_INLINE vf vi_to_float(vi x) { return _mm512_cvtepi32_ps(x); }
 APUS_INLINE vf vi_pow2(vi n) { return vi_float(vi_shl(vi_add(n, vi_set1(127)), 23)); }
@@ -89,6 +94,14 @@ APUS_INLINE void vi_store_saturated(uint8_t *p, vi a, vi b, vi c, vi d, int is_s
   _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, is_signed ? _mm512_packs_epi16(ab, cd) : _mm512_packus_epi16(ab, cd)));
 }
 APUS_INLINE void vi_store_low16(uint16_t *p, vi x) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x)); }
+
+// Row `number` of a table of 16 times 16 bytes: `result`, with the row's bytes where x points into the row, elsewhere unchanged.
+#define VI_LOOKUP
+APUS_INLINE vi vi_table_row(const uint8_t *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p)); }
+APUS_INLINE vi vi_lookup(vi result, vi x, vi row, int number) {
+  const __mmask64 is_here = _mm512_cmpeq_epi8_mask(_mm512_and_si512(x, _mm512_set1_epi8((char)0xf0)), _mm512_set1_epi8((char)(number << 4)));
+  return _mm512_mask_shuffle_epi8(result, is_here, row, _mm512_and_si512(x, _mm512_set1_epi8(0x0f)));
+}
 
 APUS_INLINE float v_sum(vf x) { return _mm512_reduce_add_ps(x); }
 APUS_INLINE float v_hmax(vf x) { return _mm512_reduce_max_ps(x); }

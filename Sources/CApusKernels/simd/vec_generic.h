@@ -80,6 +80,7 @@ APUS_INLINE vi vi_mul(vi a, vi b) { return (vi)((uint32_t)a * (uint32_t)b); }
 APUS_INLINE vi vi_and(vi a, vi b) { return a & b; }
 APUS_INLINE vi vi_or(vi a, vi b) { return a | b; }
 #define vi_shl(a, n) ((vi)((uint32_t)(a) << (n)))
+#define vi_shr(a, n) ((vi)((uint32_t)(a) >> (n)))
 #define vi_sra(a, n) ((vi)(a) >> (n))
 // Out of range and NaN give INT32_MIN, as the x86 instruction does.
 APUS_INLINE vi v_to_int(vf x) { return v_abs(x) < 0x1p31f ? (vi)v_round(x) : INT32_MIN; }

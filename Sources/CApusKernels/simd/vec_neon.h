@@ -77,6 +77,7 @@ APUS_INLINE vi vi_mul(vi a, vi b) { return vmulq_s32(a, b); }
 APUS_INLINE vi vi_and(vi a, vi b) { return vandq_s32(a, b); }
 APUS_INLINE vi vi_or(vi a, vi b) { return vorrq_s32(a, b); }
 #define vi_shl(a, n) vshlq_n_s32(a, n)
+#define vi_shr(a, n) vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a), vdupq_n_s32(-(n))))
 #define vi_sra(a, n) vshrq_n_s32(a, n)
 // Out of range saturates and NaN gives 0 here; callers have bounded x or do not use what becomes of it.
 APUS_INLINE vi v_to_int(vf x) { return vcvtnq_s32_f32(x); }

@@ -202,6 +202,35 @@ extension GraphBuilder {
         #expect(rewritten.census["Relu"] == 1)
     }
 
+    /// What encoders are made of: floats stay inside of softmax and normalisation, whose rows are the last axis.
+    @Test func attentionConvertsAtItsEdgesOnly() throws {
+        let graph = try graph([6, 8]) { builder, x, random in
+            let a = try builder.both(x, 0.03, 120)
+            let scores = try builder.both(builder.node("MatMul", [a, builder.node("Transpose", [a], ["perm": .ints([1, 0])])]), 0.1, 100)
+            let isSeen = builder.node("Greater", [builder.constant(try Tensor(.float32, [1, 6], [1, 1, 0, 1, 1, 1] as [Float])), try builder.scalar(0.5)])
+            let mask = try builder.both(builder.node("Where", [isSeen, try builder.scalar(0), try builder.scalar(-3)]), 0.02, 255)
+            let shares = try builder.both(builder.node("Softmax", [try builder.both(builder.node("Add", [scores, mask]), 0.1, 130)], ["axis": .int(-1)]), 1.0 / 255, 0)
+            let sum = try builder.both(builder.node("Add", [try builder.both(builder.node("MatMul", [shares, a]), 0.02, 128), a]), 0.04, 125)
+            let normalized = builder.node(
+                "LayerNormalization", [sum, try builder.weights([8], &random, positive: true), try builder.weights([8], &random)],
+                ["axis": .int(1), "epsilon": .float(1e-3)], opset: 17)
+            return try builder.quantized(normalized, 0.02, 128)
+        }
+        try expect(
+            graph,
+            [
+                "QuantizeLinear": 1, "QLinearMatMul": 2, "Transpose": 1, "com.microsoft.QLinearAdd": 2, "apus.QuantizedSoftmax": 1,
+                "apus.QuantizedLayerNormalization": 1,
+            ], units: 2)
+    }
+
+    @Test func softmaxAlongAnotherAxisStaysFloat() throws {
+        let graph = try graph([6, 8]) { builder, x, _ in
+            try builder.quantized(builder.node("Softmax", [try builder.both(x, 0.03, 120)], ["axis": .int(0)]), 1.0 / 255, 0)
+        }
+        try expect(graph, ["QuantizeLinear": 2, "DequantizeLinear": 1, "Softmax": 1], units: 0)
+    }
+
     /// What convolutional networks are made of: conversions are left where floats come in and go out.
     @Test func aResidualNetworkConvertsAtItsEdgesOnly() throws {
         let graph = try graph([1, 3, 16, 16]) { builder, x, random in

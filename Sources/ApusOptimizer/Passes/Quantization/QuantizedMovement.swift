@@ -22,7 +22,9 @@ struct QuantizedMovement: Pass {
             if QuantizedMovement.moving.contains(node.opType) || isPlainMaxPool(node, editor) {
                 if !pushDown(index, node, editor, context) { pullUp(index, node, editor, context) }
             } else if node.opType == "Concat" {
-                try concatenate(index, node, editor, context)
+                choose(index, node, Array(node.inputs.indices), editor, context)
+            } else if node.opType == "Where", node.inputs.count == 3 {
+                choose(index, node, [1, 2], editor, context)
             }
         }
     }
@@ -73,14 +75,18 @@ struct QuantizedMovement: Pass {
         editor.add(quantize)
     }
 
-    /// A Concat of dequantised tensors that is quantised again: each part is brought to the result's scale, by table.
-    private func concatenate(_ index: Int, _ node: Node, _ editor: GraphEditor, _ context: PassContext) throws {
+    /// A Concat of dequantised tensors, or a Where of such or constants, that is quantised again: each part (the inputs at `places`)
+    /// is brought to the result's scale, by table.
+    private func choose(_ index: Int, _ node: Node, _ places: [Int], _ editor: GraphEditor, _ context: PassContext) {
         guard let quantization = Quantization.onlyReader(of: node.outputs.first ?? nil, editor, context) else { return }
-        let parts = node.inputs.map { Dequantization($0, editor, context) }
-        guard parts.allSatisfy({ $0.map { $0.isPerTensor && $0.isByte } ?? false }) else { return }
+        guard places.allSatisfy({ place in
+            if node.opType == "Where", let part = node.inputs[place], editor.constant(part) != nil { return true }
+            return Dequantization(node.inputs[place], editor, context).map { $0.isPerTensor && $0.isByte } ?? false
+        }) else { return }
         let template = editor.graph.nodes[quantization.index]
         var joined = node
-        for (position, input) in node.inputs.enumerated() {
+        for position in places {
+            let input = node.inputs[position]
             var quantize = template
             let narrow = editor.addValue(like: input, quantization.type, context)
             quantize.inputs[0] = input
