@@ -11,12 +11,18 @@ private func openClosure(_ body: (Int) -> Void, _ closure: UnsafeMutablePointer<
 ///
 /// A pool of size n uses the calling thread and n - 1 workers; size 1 creates no thread. Workers sleep while there is
 /// no work, but look for the next job for some microseconds before: the steps of a network follow one another closely, and to
-/// wake a thread takes longer than many of them. One pool may serve many sessions: a call that finds it busy does its work alone. Threads are not
-/// pinned: the host program's scheduler decides.
+/// wake a thread takes longer than many of them. One pool may serve many sessions: a call that finds it busy does its work
+/// alone. Threads are not pinned: the host program's scheduler decides.
 package final class ThreadPool: @unchecked Sendable {
     package let size: Int
     private let shared: UnsafeMutablePointer<Shared>
     private var workers: [pthread_t] = []
+    /// Whose threads these are; nil: its own.
+    private let owner: ThreadPool?
+    /// What may end the work early, of a pool that serves one execution context.
+    private var control: RunControl?
+    /// Whether work was left out since the run began.
+    private let hasLeftOut = Atomic<Bool>(false)
 
     /// What the threads share. A job is cut into pieces; `job` says which are not taken yet: the first in the upper half, the end
     /// in the lower. The caller takes the first one and workers take the last, so that in a row of like jobs a thread meets
@@ -58,6 +64,7 @@ package final class ThreadPool: @unchecked Sendable {
     ///
     /// Where the system refuses threads, the pool is smaller than asked for.
     package init(size: Int? = nil) {
+        owner = nil
         let wanted = max(1, min(size ?? ThreadPool.defaultSize(), 1024))
         shared = .allocate(capacity: 1)
         shared.initialize(to: Shared(maySpin: wanted <= ThreadPool.defaultSize()))
@@ -72,7 +79,15 @@ package final class ThreadPool: @unchecked Sendable {
         self.size = workers.count + 1
     }
 
+    /// The threads of `owner` for the work of one execution context.
+    package init(sharing owner: ThreadPool) {
+        self.owner = owner.owner ?? owner
+        size = owner.size
+        shared = owner.shared
+    }
+
     deinit {
+        guard owner == nil else { return }
         pthread_mutex_lock(&shared.pointee.mutex)
         shared.pointee.stopping.store(true, ordering: .sequentiallyConsistent)
         pthread_cond_broadcast(&shared.pointee.workReady)
@@ -102,6 +117,41 @@ package final class ThreadPool: @unchecked Sendable {
         withUnsafePointer(to: closure) { run(count, $0) }
         shared.pointee.busy.store(false, ordering: .releasing)
     }
+
+    // MARK: Work that may end early
+
+    /// From now on the work is that of a run which `control` may stop. Only for a pool that serves one execution context.
+    package func begin(_ control: RunControl) {
+        self.control = control
+        hasLeftOut.store(false, ordering: .relaxed)
+    }
+
+    /// Whether the rest of the work is for nothing. A caller who acts on it leaves results incomplete, and `checkControl` throws.
+    package var mustStop: Bool {
+        guard let control else { return false }
+        if hasLeftOut.load(ordering: .relaxed) { return true }
+        guard control.isStopped else { return false }
+        hasLeftOut.store(true, ordering: .relaxed)
+        return true
+    }
+
+    /// Throws where the run must end, or work was left out because it had to, whatever became of its control since.
+    package func checkControl() throws {
+        try control?.check()
+        if hasLeftOut.load(ordering: .relaxed) { throw ApusError(.cancelled, "the run was cancelled") }
+    }
+
+    /// As `parallel`, but leaves out the calls that have not begun when the run must end.
+    ///
+    /// For products and what takes as long. What follows in the same step sees memory that was never written: no address and
+    /// no size may depend on it.
+    package func parallelUnlessStopped(_ count: Int, _ body: (Int) -> Void) {
+        parallel(count) { index in
+            if !mustStop { body(index) }
+        }
+    }
+
+    // MARK: Jobs
 
     /// Pieces that a job is cut into at most: enough to even out what threads do, and few enough to take one by one.
     private static let mostPieces = 1024
@@ -144,7 +194,8 @@ package final class ThreadPool: @unchecked Sendable {
             }
             let piece = Int(fromFront ? job >> 32 : job & 0xFFFF_FFFF - 1), step = shared.pointee.step
             if let body = shared.pointee.body {
-                for index in piece * step..<min(shared.pointee.count, (piece + 1) * step) { apus_closure_call(body, index) }
+                let first = piece * step
+                for index in first..<first + min(step, shared.pointee.count - first) { apus_closure_call(body, index) }
             }
             taken += 1
             job = shared.pointee.job.load(ordering: .acquiring)

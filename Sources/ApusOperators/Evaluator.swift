@@ -57,6 +57,7 @@ package struct Evaluator: @unchecked Sendable {
         try withExtendedLifetime((workspace, layout)) {
             try prepared.run(NodeIO(frame: frame, layout: layout))
         }
+        try frame.pool.checkControl()
         return (0..<outputCount).map { frame.values[inputs.count + $0] }
     }
 

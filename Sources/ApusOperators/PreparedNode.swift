@@ -35,8 +35,9 @@ package final class Frame {
     /// By value index: values that are not in the arena (constants, results of unplanned size, other kinds than tensors).
     package let values: UnsafeMutableBufferPointer<Value?>
     package var workspace: UnsafeMutableRawPointer?
-    package var pool: ThreadPool
-    package var control: RunControl
+    /// The threads, for this frame's runs.
+    package let pool: ThreadPool
+    package private(set) var control: RunControl
     package let budget: MemoryBudget
 
     package init(valueCount: Int, pool: ThreadPool, control: RunControl, budget: MemoryBudget) {
@@ -44,9 +45,16 @@ package final class Frame {
         pointers.initialize(repeating: nil)
         values = .allocate(capacity: max(valueCount, 1))
         values.initialize(repeating: nil)
-        self.pool = pool
+        self.pool = ThreadPool(sharing: pool)
         self.control = control
         self.budget = budget
+        begin(control)
+    }
+
+    /// From now on it serves a run that `control` may stop.
+    package func begin(_ control: RunControl) {
+        self.control = control
+        pool.begin(control)
     }
 
     deinit {
@@ -202,5 +210,5 @@ package struct NodeIO {
     }
 
     /// Throws where the caller wants the run to end. For operators that loop.
-    package func checkControl() throws { try frame.control.check() }
+    package func checkControl() throws { try frame.pool.checkControl() }
 }

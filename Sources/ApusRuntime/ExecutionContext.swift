@@ -39,7 +39,7 @@ final class ExecutionContext: @unchecked Sendable {
         control: RunControl, profile: RunProfile?, results: UnsafeMutableBufferPointer<Value?>
     ) throws {
         let graph = compiled.graph
-        frame.control = control
+        frame.begin(control)
         for (position, value) in inputs.enumerated() { bind(graph.inputs[position].index, value) }
         for (capture, binding) in zip(graph.captures, captures) {
             frame.values[capture.inner.index] = binding.value
@@ -47,10 +47,10 @@ final class ExecutionContext: @unchecked Sendable {
         }
         var segment = try compiled.plan(inputs, captures)
         var depth = 0
+        try control.check()
         while true {
             try activate(segment, depth, outputs, results)
             for step in segment.steps {
-                try control.check()
                 do {
                     if let profile {
                         try profile.measure(step, of: compiled) { try step.prepared.run(NodeIO(frame: frame, layout: step.layout)) }
@@ -60,6 +60,8 @@ final class ExecutionContext: @unchecked Sendable {
                 } catch let error as ApusError {
                     throw error.at(node: step.layout.name)
                 }
+                // A step may have ended before its work was done.
+                try frame.pool.checkControl()
                 for value in step.releases { frame.values[value] = nil }
             }
             let next = try segment.successor(in: frame) { [compiled, segment] infos, model in

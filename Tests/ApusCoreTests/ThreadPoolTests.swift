@@ -170,4 +170,47 @@ private func threadCount() throws -> Int {
         storage.dropPages(90..<200)
         #expect(dropped.withLock { $0 } == [0..<100, 10..<20, 90..<100])
     }
+
+    @Test(arguments: [1, 3])
+    func workThatIsNoLongerWantedIsLeftOut(size: Int) throws {
+        let threads = ThreadPool(size: size)
+        let pool = ThreadPool(sharing: threads), other = ThreadPool(sharing: threads)
+        #expect(pool.size == threads.size)
+        let control = RunControl()
+        pool.begin(control)
+        other.begin(RunControl())
+        let calls = Atomic<Int>(0)
+        pool.parallelUnlessStopped(100) { _ in
+            if calls.add(1, ordering: .relaxed).newValue == 10 { control.cancel() }
+        }
+        // Each thread may have been in the middle of one call.
+        let made = calls.load(ordering: .relaxed)
+        #expect(made >= 10 && made < 10 + size)
+        // The results are incomplete even where somebody changed their mind.
+        control.reset()
+        #expect(throws: ApusError.self) { try pool.checkControl() }
+        #expect(pool.mustStop)
+        // What shares the threads is not concerned, and neither is the next run.
+        try other.checkControl()
+        other.parallelUnlessStopped(100) { _ in calls.add(1, ordering: .relaxed) }
+        #expect(calls.load(ordering: .relaxed) == made + 100)
+        pool.begin(RunControl())
+        pool.parallelUnlessStopped(100) { _ in calls.add(1, ordering: .relaxed) }
+        #expect(calls.load(ordering: .relaxed) == made + 200)
+        try pool.checkControl()
+    }
+
+    @Test func aDeadlineEndsTheWork() throws {
+        let pool = ThreadPool(sharing: ThreadPool(size: 2))
+        let control = RunControl()
+        control.setTimeLimit(nanoseconds: 1_000_000)
+        pool.begin(control)
+        pool.parallelUnlessStopped(.max) { _ in }
+        do {
+            try pool.checkControl()
+            Issue.record("the work must not end by itself")
+        } catch let error as ApusError {
+            #expect(error.code == .deadlineExceeded)
+        }
+    }
 }

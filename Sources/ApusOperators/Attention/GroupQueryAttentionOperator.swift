@@ -257,7 +257,7 @@ struct GroupQueryAttentionOperator: Operator {
             rows: UnsafeMutablePointer<Float>
         ) {
             let heads = operation.heads, size = plan.size, shared = heads / operation.keyHeads
-            io.pool.parallel(plan.batch * heads) { job in
+            io.pool.parallelUnlessStopped(plan.batch * heads) { job in
                 let batch = job / heads, head = job % heads
                 guard let (before, after) = try? lengths(io, batch) else { return }
                 let cache = (batch * operation.keyHeads + head / shared) * plan.present * size

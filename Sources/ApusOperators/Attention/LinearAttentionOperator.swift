@@ -109,7 +109,7 @@ struct LinearAttentionOperator: Operator {
                 let queries = io.input(0, as: T.self), keys = io.input(1, as: T.self), values = io.input(2, as: T.self)
                 let decay = decayWidth > 0 ? io.input(4, as: T.self) : nil, beta = betaWidth > 0 ? io.input(5, as: T.self) : nil
                 let output = io.output(0, as: T.self), workspace = io.workspace.assumingMemoryBound(to: Float.self)
-                io.pool.parallel(lines) { line in
+                io.pool.parallelUnlessStopped(lines) { line in
                     let b = line / heads, h = line % heads
                     let state = workspace + line * scratch, added = state + states
                     if hasPast {

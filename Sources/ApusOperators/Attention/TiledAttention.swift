@@ -123,7 +123,7 @@ final class TiledAttention: @unchecked Sendable {
     ) {
         let jobs = sizes.batch * sizes.heads * parts, perChunk = (jobs + chunks - 1) / chunks
         if jobs == 0 || sizes.queries == 0 || sizes.valueSize == 0 { return }
-        pool.parallel(chunks) { chunk in
+        pool.parallelUnlessStopped(chunks) { chunk in
             let own = workspace + chunk * byteCounts.chunk
             var packedFor = -1
             for job in min(jobs, chunk * perChunk)..<min(jobs, (chunk + 1) * perChunk) {

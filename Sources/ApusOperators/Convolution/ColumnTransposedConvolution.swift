@@ -95,7 +95,7 @@ struct ColumnTransposedConvolution: @unchecked Sendable {
         let rowOut = width.output * outChannels
         if rowOut == 0 { return }
         let jobs = batch * bands
-        pool.parallel(chunks) { chunk in
+        pool.parallelUnlessStopped(chunks) { chunk in
             let columns = (scratch + chunk * scratchByteCount).assumingMemoryBound(to: Float.self)
             for job in (jobs * chunk / chunks)..<(jobs * (chunk + 1) / chunks) {
                 let image = job / bands, first = job % bands * bandRows, end = min(height.output, first + bandRows)

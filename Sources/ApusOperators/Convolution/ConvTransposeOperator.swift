@@ -194,7 +194,7 @@ struct ConvTransposeOperator: Operator {
         return PreparedKernel("convtranspose_generic") { io in
             let source = io.input(0, as: T.self), weights = io.input(1, as: T.self), result = io.output(0, as: T.self)
             let entries = table.base.assumingMemoryBound(to: Int.self)
-            io.pool.parallel(y[0] * m) { index in
+            io.pool.parallelUnlessStopped(y[0] * m) { index in
                 let image = index / m, channel = index % m, part = channel / n
                 let out = result + index * outPixels
                 let start = hasBias ? io.input(2, as: T.self)[channel] : T.additiveIdentity

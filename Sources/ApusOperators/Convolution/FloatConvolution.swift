@@ -236,7 +236,7 @@ final class FloatConvolution: @unchecked Sendable {
         template.a_table = UnsafePointer(table.base.assumingMemoryBound(to: Int.self))
         template.a_zero = UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self))
         let arguments = template
-        pool.parallel(chunks) { chunk in
+        pool.parallelUnlessStopped(chunks) { chunk in
             var args = arguments
             for job in (chunk * perChunk)..<max(chunk * perChunk, min(jobs, (chunk + 1) * perChunk)) {
                 let image = job / slices / group, part = job / slices % group
@@ -284,7 +284,7 @@ final class FloatConvolution: @unchecked Sendable {
         let step = byChannels ? ThreadPool.evenStep(vectors, most: parts, threads: pool.size) : rowStep
         let pieces = max(1, extent / step + (extent % step == 0 ? 0 : 1))
         let arguments = template, channels = inChannels
-        pool.parallel(chunks == 1 ? 1 : batch * pieces) { index in
+        pool.parallelUnlessStopped(chunks == 1 ? 1 : batch * pieces) { index in
             var args = arguments
             for image in chunks == 1 ? 0..<batch : (index / pieces)..<(index / pieces + 1) {
                 args.input = input + image * imageIn

@@ -146,7 +146,7 @@ package struct WindowedConvolution: @unchecked Sendable {
         template.b = panels
         template.epilogue = epilogue
         let arguments = template
-        pool.parallel(chunks) { chunk in
+        pool.parallelUnlessStopped(chunks) { chunk in
             var args = arguments
             let band = (scratch + chunk * bandByteCount).assumingMemoryBound(to: Float.self)
             for job in (jobs * chunk / chunks)..<(jobs * (chunk + 1) / chunks) {

@@ -177,7 +177,7 @@ package struct WinogradConvolution: @unchecked Sendable {
             output: output)
         if chunks == 0 { return runSteps(run, scratch, pool) }
         let blocks = (squares + block - 1) / block
-        pool.parallel(chunks) { chunk in
+        pool.parallelUnlessStopped(chunks) { chunk in
             let v = (scratch + chunk * scratchByteCount).assumingMemoryBound(to: Float.self)
             let m = v + vStride * positions, own = UnsafeMutableRawPointer(m + mStride * positions)
             for index in (blocks * chunk / chunks)..<(blocks * (chunk + 1) / chunks) {
@@ -204,14 +204,14 @@ package struct WinogradConvolution: @unchecked Sendable {
         let v = scratch.assumingMemoryBound(to: Float.self), m = v + vStride * positions
         let own = scratch + scratchByteCount
         let pieces = min(squares, threads * 4)
-        pool.parallel(pieces) { piece in
+        pool.parallelUnlessStopped(pieces) { piece in
             let begin = squares * piece / pieces
             transformInput(run, begin, squares * (piece + 1) / pieces, v + begin * inChannels)
         }
-        pool.parallel(positions) { position in
+        pool.parallelUnlessStopped(positions) { position in
             multiply(run, position, rows: squares, v, m, own + position * product.workspaceByteCount)
         }
-        pool.parallel(pieces) { piece in
+        pool.parallelUnlessStopped(pieces) { piece in
             let begin = squares * piece / pieces
             transformOutput(run, begin, squares * (piece + 1) / pieces, m + begin * outChannels)
         }

@@ -327,7 +327,7 @@ final class EinsumPlan: @unchecked Sendable {
         let a = a.assumingMemoryBound(to: T.self), b = b.assumingMemoryBound(to: T.self), c = c.assumingMemoryBound(to: T.self)
         let left = MatrixLayout(rows: m, columns: k, rowStride: k, columnStride: 1)
         let right = MatrixLayout(rows: k, columns: n, rowStride: n, columnStride: 1)
-        pool.parallel(product.batch) { index in
+        pool.parallelUnlessStopped(product.batch) { index in
             multiplyMatrices(a + index &* m &* k, left, b + index &* k &* n, right, c + index &* m &* n, rows: 0..<m)
         }
     }

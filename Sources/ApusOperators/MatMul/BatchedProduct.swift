@@ -147,7 +147,7 @@ struct BatchedProduct: @unchecked Sendable {
         let name = String(cString: product.kernel.pointee.name)
         return Call(kernelName: name, workspaceByteCount: try chunkBytes.multiplied(by: chunks)) { io, c, workspace in
             let aBase = io.input(a, as: Float.self), bBase = io.input(b, as: Float.self)
-            io.pool.parallel(chunks) { chunk in
+            io.pool.parallelUnlessStopped(chunks) { chunk in
                 var args = arguments
                 let own = workspace + chunk * chunkBytes
                 var packedOffset = -1

@@ -225,7 +225,7 @@ struct FloatProduct: @unchecked Sendable {
             var args = args
             return runSlice(0, &args, scratch: workspace)
         }
-        pool.parallel(count) { index in
+        pool.parallelUnlessStopped(count) { index in
             var args = args
             runSlice(index, &args, scratch: workspace + index * sliceWorkspace)
         }

@@ -97,7 +97,7 @@ struct GemmOperator: Operator {
         let m = aLayout.rows, n = bLayout.columns
         return PreparedKernel("gemm_generic") { io in
             let a = io.input(0, as: T.self), b = io.input(1, as: T.self), y = io.output(0, as: T.self)
-            io.pool.parallel(m) { row in
+            io.pool.parallelUnlessStopped(m) { row in
                 multiplyMatrices(a, aLayout, b, bLayout, y, rows: row..<(row + 1))
                 if alpha != 1 {
                     for column in 0..<n { y[row * n + column] = T.scaled(y[row * n + column], by: alpha) }

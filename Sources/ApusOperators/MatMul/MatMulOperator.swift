@@ -135,7 +135,7 @@ struct MatMulOperator: Operator {
         let size = product.m * product.n
         return PreparedKernel("matmul_generic") { io in
             let a = io.input(0, as: T.self), b = io.input(1, as: T.self), c = io.output(0, as: T.self)
-            io.pool.parallel(product.count) { index in
+            io.pool.parallelUnlessStopped(product.count) { index in
                 let out = c + index * size
                 multiplyMatrices(
                     a + product.aOffset(index), product.aLayout, b + product.bOffset(index), product.bLayout, out, rows: 0..<product.m)

@@ -266,7 +266,7 @@ final class IntegerConvolution: @unchecked Sendable {
         let arguments = template, slices = product.sliceCount, total = batch * group * slices
         let imageIn = geometry.inputPixels * inChannels, imageOut = geometry.outputPixels * outChannels
         let outputSize = call.outputType.bitWidth / 8, perChunk = (total + chunks - 1) / chunks
-        pool.parallel(chunks) { chunk in
+        pool.parallelUnlessStopped(chunks) { chunk in
             for piece in min(total, chunk * perChunk)..<min(total, (chunk + 1) * perChunk) {
                 var args = arguments
                 let slice = piece % slices, part = piece / slices % group, image = piece / slices / group
@@ -312,7 +312,7 @@ final class IntegerConvolution: @unchecked Sendable {
         let imageIn = geometry.inputPixels * inChannels, imageOut = geometry.outputPixels * outChannels
         let parts = max(1, min(rows, chunks == 1 ? 1 : (chunks + batch - 1) / max(batch, 1)))
         let step = (rows + parts - 1) / parts
-        pool.parallel(chunks == 1 ? 1 : batch * parts) { index in
+        pool.parallelUnlessStopped(chunks == 1 ? 1 : batch * parts) { index in
             var args = arguments
             for image in chunks == 1 ? 0..<batch : (index / parts)..<(index / parts + 1) {
                 args.input = call.input + image * imageIn

@@ -117,7 +117,7 @@ struct IntegerProduct: @unchecked Sendable {
             var args = args
             return runSlice(0, &args, scratch: workspace)
         }
-        pool.parallel(count) { index in
+        pool.parallelUnlessStopped(count) { index in
             var args = args
             runSlice(index, &args, scratch: workspace + index * sliceWorkspaceByteCount)
         }

@@ -248,7 +248,7 @@ struct MatMulNBitsOperator: Operator {
                 }
             }
             let perChunk = (tasks + chunks - 1) / chunks
-            io.pool.parallel(chunks) { chunk in
+            io.pool.parallelUnlessStopped(chunks) { chunk in
                 let own = io.workspace + chunk * bytes
                 let lines = own.assumingMemoryBound(to: Float.self), packed = (own + lineBytes).assumingMemoryBound(to: Float.self)
                 let codes = (own + lineBytes + packedBytes).assumingMemoryBound(to: UInt8.self)

@@ -365,7 +365,7 @@ private struct QuantizedProductRun: @unchecked Sendable {
         default: template.requantize(type, zeroPoint: outputZeroPoint)
         }
         let arguments = template, target = io.output(0), elementSize = type.bitWidth / 8, perChunk = (plan.count + chunks - 1) / chunks
-        io.pool.parallel(chunks) { chunk in
+        io.pool.parallelUnlessStopped(chunks) { chunk in
             let own = workspace + chunk * chunkByteCount
             let scales = own.assumingMemoryBound(to: Float.self)
             let addends = (own + columnBytes).assumingMemoryBound(to: Int32.self)

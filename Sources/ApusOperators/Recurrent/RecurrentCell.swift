@@ -70,6 +70,7 @@ struct RecurrentCell<Math: RecurrentMath>: @unchecked Sendable {
         let y = io.hasOutput(0) ? io.output(0, as: Number.self) : nil
         let isRegular = lengths == nil && (!isBatchFirst || batch == 1)
         for step in 0..<steps {
+            if io.pool.mustStop { return }
             // The inputs of this step: of each sequence its own, as their ends may differ. Where they lie together, the gates are
             // computed in their place.
             var active = isRegular ? batch : 0
