@@ -246,7 +246,7 @@ final class FloatConvolution: @unchecked Sendable {
                 args.epilogue = epilogue
                 if let bias = epilogue.bias { args.epilogue.bias = bias + part * n }
                 if let residual = epilogue.residual { args.epilogue.residual = residual + image * imageOut + part * n }
-                product.runSlice(job % slices, &args, scratch: scratch + chunk * scratchByteCount)
+                product.runSlice(job % slices, &args, scratch: scratch + chunk * scratchByteCount, pool: pool)
             }
         }
     }

@@ -162,7 +162,7 @@ package struct WindowedConvolution: @unchecked Sendable {
                     args.a = window + (row - first) * height.stride * rowStride
                     args.c = output + place
                     if let residual = arguments.epilogue.residual { args.epilogue.residual = residual + place }
-                    product.runSlice(0, &args, scratch: scratch)
+                    product.runSlice(0, &args, scratch: scratch, pool: pool)
                 }
             }
         }

@@ -187,9 +187,15 @@ struct FloatProduct: @unchecked Sendable {
     var sliceWorkspaceByteCount: Int { sliceWorkspace }
 
     /// Computes one piece; pieces may run at the same time, each with scratch memory of its own.
-    func runSlice(_ index: Int, _ args: inout apus_sgemm_args, scratch: UnsafeMutableRawPointer) {
+    func runSlice(_ index: Int, _ args: inout apus_sgemm_args, scratch: UnsafeMutableRawPointer, pool: ThreadPool) {
         let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
-        apus_sgemm_run(kernel, &args, row, min(m, row + rowStep), column, min(n, column + columnStep), scratch)
+        pool.inPieces(
+            rows: row..<min(m, row + rowStep), columns: column..<min(n, column + columnStep),
+            depth: FloatProduct.saturatingProduct([taps, k]), unit: Int(kernel.pointee.nr)
+        ) { rows, columns in
+            apus_sgemm_run(
+                kernel, &args, rows.lowerBound, rows.upperBound, columns.lowerBound, columns.upperBound, scratch)
+        }
     }
 
     /// As `run`, but from the last columns to the first if `isReversed`. Where every second one of many products with the same B
@@ -223,11 +229,11 @@ struct FloatProduct: @unchecked Sendable {
         let count = sliceCount
         if count == 1 {
             var args = args
-            return runSlice(0, &args, scratch: workspace)
+            return runSlice(0, &args, scratch: workspace, pool: pool)
         }
         pool.parallelUnlessStopped(count) { index in
             var args = args
-            runSlice(index, &args, scratch: workspace + index * sliceWorkspace)
+            runSlice(index, &args, scratch: workspace + index * sliceWorkspace, pool: pool)
         }
     }
 }

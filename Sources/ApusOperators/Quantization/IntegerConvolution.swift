@@ -277,7 +277,7 @@ final class IntegerConvolution: @unchecked Sendable {
                 if let bias = call.bias { args.sum_bias = bias + first }
                 if let scales = call.scales { args.scales = scales + first }
                 if let points = arguments.b_zero_points { args.b_zero_points = points + first }
-                product.runSlice(slice, &args, scratch: scratch + chunk * scratchByteCount)
+                product.runSlice(slice, &args, scratch: scratch + chunk * scratchByteCount, pool: pool)
             }
         }
     }

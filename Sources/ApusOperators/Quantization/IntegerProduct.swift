@@ -105,9 +105,15 @@ struct IntegerProduct: @unchecked Sendable {
     var sliceCount: Int { rowSlices * columnSlices }
 
     /// Computes one piece; pieces may run at the same time, each with scratch memory of its own.
-    func runSlice(_ index: Int, _ args: inout apus_qgemm_args, scratch: UnsafeMutableRawPointer) {
+    func runSlice(_ index: Int, _ args: inout apus_qgemm_args, scratch: UnsafeMutableRawPointer, pool: ThreadPool) {
         let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
-        apus_qgemm_run(kernel, &args, row, min(m, row + rowStep), column, min(n, column + columnStep), scratch)
+        pool.inPieces(
+            rows: row..<min(m, row + rowStep), columns: column..<min(n, column + columnStep),
+            depth: FloatProduct.saturatingProduct([taps, k]), unit: Int(kernel.pointee.nr)
+        ) { rows, columns in
+            apus_qgemm_run(
+                kernel, &args, rows.lowerBound, rows.upperBound, columns.lowerBound, columns.upperBound, scratch)
+        }
     }
 
     /// Computes C. All pointers of `args` are set.
@@ -115,11 +121,11 @@ struct IntegerProduct: @unchecked Sendable {
         let count = sliceCount
         if count == 1 {
             var args = args
-            return runSlice(0, &args, scratch: workspace)
+            return runSlice(0, &args, scratch: workspace, pool: pool)
         }
         pool.parallelUnlessStopped(count) { index in
             var args = args
-            runSlice(index, &args, scratch: workspace + index * sliceWorkspaceByteCount)
+            runSlice(index, &args, scratch: workspace + index * sliceWorkspaceByteCount, pool: pool)
         }
     }
 
