@@ -184,6 +184,10 @@ func loadZeroPoints(_ type: ElementType, _ source: UnsafeRawPointer?, _ target: 
         return
     }
     switch type {
+    case .int8:
+        for index in 0..<count { target[index] = Int32(source.assumingMemoryBound(to: Int8.self)[index]) }
+    case .uint8:
+        for index in 0..<count { target[index] = Int32(source.assumingMemoryBound(to: UInt8.self)[index]) }
     case .int32: target.update(from: source.assumingMemoryBound(to: Int32.self), count: count)
     case .int16:
         for index in 0..<count { target[index] = Int32(source.assumingMemoryBound(to: Int16.self)[index]) }
