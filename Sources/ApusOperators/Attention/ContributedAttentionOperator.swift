@@ -1,12 +1,15 @@
 import ApusCore
 import ApusGraph
 import CApusKernels
+import Glibc
 
 /// com.microsoft.Attention (one product makes Q, K and V), QAttention (the same of 8-bit integers) and MultiHeadAttention (Q, K
-/// and V are inputs, which may be packed as [batch, sequence, heads, 3, size], or K and V as [batch, keys, heads, 2, size]).
+/// and V are inputs, which may be packed as [batch, sequence, heads, 3, size], or K and V as [batch, keys, heads, 2, size]), and
+/// DecoderMaskedMultiHeadAttention (the same with other inputs; what is packed is [batch, sequence, 3 · hidden]).
 ///
 /// Masks count as onnxruntime has them: masked positions get `mask_filter_value`, later ones of a causal mask the least number.
-/// With `past_sequence_length` the cache is a buffer of fixed length, of which that many positions are filled.
+/// With `past_sequence_length` the cache is a buffer of fixed length, of which that many positions are filled. With
+/// `cache_indirection`, [batch / beams, beams, positions], each says which of a batch's beams the cached position is taken from.
 struct ContributedAttentionOperator: Operator {
     /// Positions of the inputs; nil: the operator has none of that kind.
     private struct Form: Sendable {
@@ -21,6 +24,7 @@ struct ContributedAttentionOperator: Operator {
         /// Where the cache is two tensors, the other one.
         var pastValues: Int?
         var pastLength: Int?
+        var indirection: Int?
         var quantized: QuantizedProjection.Inputs?
         var floats: [Int]
     }
@@ -29,8 +33,11 @@ struct ContributedAttentionOperator: Operator {
         "Attention": Form(
             inputs: 2...7, outputs: 1...2, weights: 1, bias: 2, mask: 3, added: 5, past: 4, pastLength: 6, floats: [0, 1, 2, 4, 5]),
         "MultiHeadAttention": Form(
-            inputs: 1...9, outputs: 1...4, bias: 3, mask: 4, added: 5, past: 6, pastValues: 7, pastLength: 8,
+            inputs: 1...10, outputs: 1...4, bias: 3, mask: 4, added: 5, past: 6, pastValues: 7, pastLength: 8, indirection: 9,
             floats: [0, 1, 2, 3, 5, 6, 7]),
+        "DecoderMaskedMultiHeadAttention": Form(
+            inputs: 1...11, outputs: 1...4, bias: 10, mask: 3, added: 4, past: 5, pastValues: 6, pastLength: 7, indirection: 9,
+            floats: [0, 1, 2, 4, 5, 6, 10]),
         "QAttention": Form(
             inputs: 5...9, outputs: 1...2, weights: 1, bias: 2, mask: 5, past: 8,
             quantized: .init(a: 0, b: 1, aScale: 3, aZeroPoint: 6, bScale: 4, bZeroPoint: 7, bias: 2), floats: [2, 3, 4, 8]),
@@ -48,6 +55,9 @@ struct ContributedAttentionOperator: Operator {
     private let hiddenSizes: [Int]?
     /// Whether the cache has room for more than it holds.
     private let hasPastLength: Bool
+    private let isDecoder: Bool
+    /// How many elements of each head of Q and K are rotated; nil: none, 0: all.
+    private let rotated: Int?
 
     private var isMultiHead: Bool { form.weights == nil }
 
@@ -55,7 +65,8 @@ struct ContributedAttentionOperator: Operator {
         guard let form = Self.forms[node.opType] else { throw ApusError(.internal, "\(node.opType) has no form") }
         self.form = form
         heads = try node.int("num_heads")
-        isCausal = try node.bool("unidirectional", default: false)
+        isDecoder = node.opType == "DecoderMaskedMultiHeadAttention"
+        isCausal = isDecoder ? false : try node.bool("unidirectional", default: false)
         scale = try node.optionalFloat("scale").flatMap { $0 == 0 ? nil : $0 }
         filter = try node.float("mask_filter_value", default: -10000)
         let isPlain = form.weights != nil && form.quantized == nil
@@ -63,15 +74,16 @@ struct ContributedAttentionOperator: Operator {
         guard heads >= 1 else { throw ApusError(.invalidModel, "attribute \"num_heads\" is \(heads); it must be at least 1") }
         hasPastLength = form.pastLength.map(node.hasInput) ?? false
         if form.weights != nil {
-            guard try node.int("do_rotary", default: 0) == 0 else {
-                throw ApusError(.unsupported, "\(node.opType) that rotates Q and K (attribute \"do_rotary\") is not supported")
-            }
-            if isPlain { _ = try node.optionalInt("rotary_embedding_dim") }
+            let dimension = isPlain ? try node.int("rotary_embedding_dim", default: 0) : 0
+            rotated = try node.bool("do_rotary", default: false) ? dimension : nil
             let shares = try node.bool("past_present_share_buffer", default: false)
             guard shares == hasPastLength else {
                 throw ApusError(.invalidModel, "past_sequence_length must be given where past_present_share_buffer is set, and only there")
             }
+        } else {
+            rotated = nil
         }
+        if isDecoder { for name in ["past_present_share_buffer", "output_qk"] { _ = try node.bool(name, default: false) } }
         if let hiddenSizes {
             guard hiddenSizes.count == 3, hiddenSizes.allSatisfy({ $0 >= 0 && $0 % heads == 0 }), hiddenSizes[0] == hiddenSizes[1] else {
                 throw ApusError(.invalidModel, "qkv_hidden_sizes \(hiddenSizes) must be three multiples of \(heads), the first two equal")
@@ -107,7 +119,9 @@ struct ContributedAttentionOperator: Operator {
     }
 
     /// nil: a shape, or the filled part of the cache, is not known yet.
-    private func plan(_ shape: (Int) throws -> Shape?, integers: (Int) throws -> [Int]?) throws -> Plan? {
+    private func plan(
+        _ shape: (Int) throws -> Shape?, isMissing: (Int) throws -> Bool, integers: (Int) throws -> [Int]?
+    ) throws -> Plan? {
         guard let q = try shape(0) else { return nil }
         func wrong(_ index: Int, _ found: Shape, _ expected: String) -> ApusError {
             ApusError(.shapeMismatch, "input \(index) has shape \(found), \(expected) expected")
@@ -119,6 +133,11 @@ struct ContributedAttentionOperator: Operator {
             guard q[2] == heads, q[3] == 3 else { throw wrong(0, q, "[batch, sequence, \(heads), 3, size]") }
             (plan.size, plan.valueSize) = (q[4], q[4])
             plan.q = .packed(q[1], heads, 3, q[4])
+            (plan.k, plan.v) = (plan.q, plan.q)
+        } else if isMultiHead, isDecoder, try isMissing(1) {
+            guard q[2] % (3 * heads) == 0 else { throw wrong(0, q, "[batch, sequence, 3 · hidden], hidden a multiple of \(heads)") }
+            (plan.size, plan.valueSize) = (q[2] / 3 / heads, q[2] / 3 / heads)
+            plan.q = AttentionView(batch: plan.queries &* q[2], head: plan.size, row: q[2])
             (plan.k, plan.v) = (plan.q, plan.q)
         } else if isMultiHead {
             guard let k = try shape(1) else { return nil }
@@ -153,6 +172,9 @@ struct ContributedAttentionOperator: Operator {
             (plan.size, plan.valueSize) = (sizes[0] / heads, sizes[2] / heads)
             plan.q = AttentionView(batch: plan.queries &* w[1], head: plan.size, row: w[1])
             (plan.k, plan.v) = (plan.q, AttentionView(batch: plan.queries &* w[1], head: plan.valueSize, row: w[1]))
+        }
+        if let rotated, rotated < 0 || rotated > plan.size || (rotated == 0 ? plan.size : rotated) % 2 != 0 {
+            throw ApusError(.invalidModel, "\(rotated == 0 ? plan.size : rotated) elements cannot be rotated in heads of \(plan.size)")
         }
         if let past = try shape(form.past) {
             var length: Int
@@ -194,6 +216,11 @@ struct ContributedAttentionOperator: Operator {
                 }
             guard fits else { throw wrong(form.mask, mask, "[\(plan.batch)], [\(plan.batch),\(total)] or [\(plan.batch),\(plan.queries),\(total)]") }
         }
+        if let index = form.indirection, let beams = try shape(index) {
+            guard beams.rank == 3, try beams[0].multiplied(by: beams[1]) == plan.batch, beams[2] >= plan.past, hasPastLength else {
+                throw wrong(index, beams, "[batches, beams, positions], for a batch of \(plan.batch) and \(plan.past) positions of a shared cache,")
+            }
+        }
         if let index = form.added, let added = try shape(index) {
             let target = try Shape([plan.batch, heads, plan.queries, total])
             guard added.rank == 4, added[3] == total, added[2] == plan.queries, (try? Shape.broadcast([added, target])) == target else {
@@ -209,17 +236,20 @@ struct ContributedAttentionOperator: Operator {
             throw ApusError(.typeMismatch, "inputs must be float, float16 or bfloat16, found \(type.name)")
         }
         try form.quantized?.check(context)
-        for index in [form.mask, form.pastLength ?? form.mask] where context.has(index) { _ = try context.type(index, oneOf: [.int32]) }
-        if isMultiHead, let rank = try context.shape(0).rank, rank != 5 {
+        for index in [form.mask, form.pastLength ?? form.mask, form.indirection ?? form.mask] where context.has(index) { _ = try context.type(index, oneOf: [.int32]) }
+        if isMultiHead, !isDecoder || context.has(1), let rank = try context.shape(0).rank, rank != 5 {
             let keyRank = try context.shape(1).rank
             guard keyRank == nil || keyRank == 5 || context.has(2) else { throw ApusError(.invalidModel, "input 2 is missing") }
         }
-        let plan = try plan({ context.has($0) ? try context.shape($0).concrete() : nil }, integers: { try context.integers($0) })
+        let plan = try plan(
+            { context.has($0) ? try context.shape($0).concrete() : nil }, isMissing: { !context.has($0) }, integers: { try context.integers($0) })
         guard let plan else {
             let q = try context.shape(0).dimensions
             var width = Dimension.unknown
             if let hiddenSizes {
                 width = .known(hiddenSizes[2])
+            } else if isMultiHead, isDecoder, !context.has(1) {
+                width = (q?.last ?? .unknown).floorDivided(by: .known(3))
             } else if isMultiHead {
                 if context.has(2), let values = try context.shape(2).dimensions, let last = values.last {
                     width = values.count == 3 ? last : last * .known(heads)
@@ -248,7 +278,8 @@ struct ContributedAttentionOperator: Operator {
 
     func multiplyAccumulates(_ inputs: [ValueInfo?], _ outputs: [ValueInfo]) -> Int {
         let known = try? plan(
-            { inputs.indices.contains($0) ? try inputs[$0]?.concreteShape() : nil }, integers: { try inputs[$0]?.constant?.asTensor().integers() })
+            { inputs.indices.contains($0) ? try inputs[$0]?.concreteShape() : nil },
+            isMissing: { !inputs.indices.contains($0) || inputs[$0] == nil }, integers: { try inputs[$0]?.constant?.asTensor().integers() })
         guard let plan = known else { return 0 }
         let scores = FloatProduct.saturatingProduct([plan.batch, heads, plan.queries, plan.past + plan.keys, plan.size + plan.valueSize])
         let width = FloatProduct.saturatingProduct([heads, 2 * plan.size + plan.valueSize])
@@ -262,7 +293,8 @@ struct ContributedAttentionOperator: Operator {
     }
 
     private func prepareFloat32(_ context: PrepareContext) throws -> any PreparedNode {
-        let known = try plan({ context.has($0) ? try context.shape($0) : nil }, integers: { try context.integers($0) })
+        let known = try plan(
+            { context.has($0) ? try context.shape($0) : nil }, isMissing: { !context.has($0) }, integers: { try context.integers($0) })
         guard let plan = known else { throw ApusError(.internal, "attention is prepared without shapes") }
         let heads = heads, form = form, total = try plan.past.adding(plan.keys)
         let (size, valueSize) = (plan.size, plan.valueSize)
@@ -281,7 +313,7 @@ struct ContributedAttentionOperator: Operator {
         let projected = projection == nil ? 0 : try checkedProduct([rows, width, 4]).roundedUp(to: Storage.alignment)
         // Where Q, K and V begin in the memory that holds them together.
         let packing: (key: Int, value: Int)? =
-            if projection != nil { (qWidth, 2 * qWidth) } else if try context.shape(0).rank == 5 { (size, 2 * size) } else { nil }
+            if projection != nil || isDecoder && !context.has(1) { (qWidth, 2 * qWidth) } else if try context.shape(0).rank == 5 { (size, 2 * size) } else { nil }
         let isKeyPacked = packing == nil ? try context.shape(1).rank == 5 : false
 
         let hasBias = isMultiHead && context.has(form.bias), hasPast = context.has(form.past)
@@ -292,6 +324,10 @@ struct ContributedAttentionOperator: Operator {
         let queryBytes = hasBias ? try checkedProduct([plan.batch, plan.queries, qWidth, 4]).roundedUp(to: Storage.alignment) : 0
         let keyBytes = joins ? try checkedProduct([plan.batch, present, qWidth, 4]).roundedUp(to: Storage.alignment) : 0
         let valueBytes = joins ? try checkedProduct([plan.batch, present, vWidth, 4]).roundedUp(to: Storage.alignment) : 0
+        // Keys and values as the beams' histories have them.
+        let indirection = form.indirection.flatMap { context.has($0) ? $0 : nil }
+        let beams = try indirection.map { try context.shape($0) }
+        let beamBytes = indirection == nil ? 0 : try checkedProduct([plan.batch, total, qWidth + vWidth, 4]).roundedUp(to: Storage.alignment)
         let maskShape = context.has(form.mask) ? try context.shape(form.mask) : nil
         let addedIndex = form.added.flatMap { context.has($0) ? $0 : nil }
         let addedStrides = try addedIndex.map {
@@ -303,12 +339,13 @@ struct ContributedAttentionOperator: Operator {
             context,
             AttentionSizes(
                 batch: plan.batch, heads: heads, keyHeads: heads, queries: plan.queries, keys: total, headSize: size, valueSize: valueSize),
-            q: hasBias ? dense : plan.q, k: joins ? keyJoined : plan.k, v: joins ? valueJoined : plan.v,
+            q: hasBias ? dense : plan.q, k: indirection != nil ? .headsFirst(total, heads, size) : joins ? keyJoined : plan.k,
+            v: indirection != nil ? .headsFirst(total, heads, valueSize) : joins ? valueJoined : plan.v,
             output: .sequenceFirst(plan.queries, heads, valueSize), scale: scale ?? 1 / Float(max(size, 1)).squareRoot(), fillsMask: fills,
             scoresStage: 2)
-        let fixed = try projected.adding(queryBytes).adding(keyBytes).adding(valueBytes)
+        let fixed = try projected.adding(queryBytes).adding(keyBytes).adding(valueBytes).adding(beamBytes)
         let workspaceBytes = try fixed.adding(max(projection?.workspaceByteCount ?? 0, attention.workspaceByteCount))
-        let (isMultiHead, isCausal, filter) = (isMultiHead, isCausal, filter)
+        let (isMultiHead, isCausal, filter, rotated) = (isMultiHead, isCausal, filter, rotated)
         // Positions of the cache that are copied: what is not filled stays as it was.
         let copied = hasPast ? plan.capacity ?? plan.past : 0
         return PreparedKernel(attention.kernelName, workspace: workspaceBytes) { io in
@@ -318,6 +355,7 @@ struct ContributedAttentionOperator: Operator {
             if let projection {
                 let made = workspace.assumingMemoryBound(to: Float.self)
                 projection.compute(io, made, rest)
+                if let rotated { rotate(made, plan, width: width, count: rotated == 0 ? size : rotated) }
                 q = UnsafePointer(made)
             } else {
                 q = io.input(0, as: Float.self)
@@ -368,6 +406,14 @@ struct ContributedAttentionOperator: Operator {
                     valueJoined, bias: biases.map { $0 + 2 * qWidth })
                 k = UnsafePointer(keys)
                 v = UnsafePointer(values)
+                if let indirection, let beams {
+                    let own = (workspace + fixed - beamBytes).assumingMemoryBound(to: Float.self)
+                    let sources = io.input(indirection, as: Int32.self)
+                    try followBeams(plan, sources, beams, size, from: k, to: own)
+                    try followBeams(plan, sources, beams, valueSize, from: v, to: own + plan.batch * total * qWidth)
+                    k = UnsafePointer(own)
+                    v = UnsafePointer(own + plan.batch * total * qWidth)
+                }
             }
             var operands = AttentionOperands(q: q, k: k, v: v, output: io.output(0, as: Float.self))
             if io.hasOutput(3) { operands.scores = io.output(3, as: Float.self) }
@@ -398,6 +444,47 @@ struct ContributedAttentionOperator: Operator {
                     }
                     if isCausal && key > plan.past + query { value = -.greatestFiniteMagnitude }
                     row[key] = value
+                }
+            }
+        }
+    }
+
+    /// Turns the first `count` elements of each head of Q and K, whose rows of `width` floats begin with them: element i and i + count / 2
+    /// by the position times 10000 to the power of -2 i / count.
+    private func rotate(_ rows: UnsafeMutablePointer<Float>, _ plan: Plan, width: Int, count: Int) {
+        let half = count / 2
+        for row in 0..<(plan.batch * plan.queries) {
+            let position = Double(plan.past + row % max(plan.queries, 1))
+            for index in 0..<half {
+                let angle = position * pow(10000, -2 * Double(index) / Double(count))
+                let (c, s) = (Float(cos(angle)), Float(sin(angle)))
+                for head in 0..<(2 * heads) {
+                    let x = rows + row * width + head * plan.size + index
+                    (x[0], x[half]) = (c * x[0] - s * x[half], s * x[0] + c * x[half])
+                }
+            }
+        }
+    }
+
+    /// The rows in use of a cache [batch, heads, present, size], those before the new ones from the beam that `beams` names for each.
+    private func followBeams(
+        _ plan: Plan, _ beams: UnsafePointer<Int32>, _ shape: Shape, _ size: Int, from cache: UnsafePointer<Float>,
+        to target: UnsafeMutablePointer<Float>
+    ) throws {
+        let total = plan.past + plan.keys
+        for batch in 0..<plan.batch {
+            for position in 0..<total {
+                var source = batch
+                if position < plan.past {
+                    let beam = Int(beams[batch * shape[2] + position])
+                    guard beam >= 0, beam < shape[1] else {
+                        throw ApusError(.invalidValue, "cache_indirection names beam \(beam) of \(shape[1])")
+                    }
+                    source = batch / shape[1] * shape[1] + beam
+                }
+                for head in 0..<heads {
+                    (target + ((batch * heads + head) * total + position) * size)
+                        .update(from: cache + ((source * heads + head) * plan.present + position) * size, count: size)
                 }
             }
         }

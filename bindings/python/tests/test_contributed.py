@@ -202,6 +202,33 @@ case("grouped attention, positions and sink", "GroupQueryAttention", GQA + [np.a
      kv_num_heads=2, do_rotary=1)
 
 
+case("grouped attention, both ways", "GroupQueryAttention", GQA, (F, F, F), num_heads=4, kv_num_heads=2, causal=0)
+for stage in (1, 2):
+    case(f"grouped attention, scores {stage}", "GroupQueryAttention", GQA, (F, F, F, F), num_heads=4, kv_num_heads=2, qk_output=stage)
+# Caches of codes: what is new is quantised, too, before it is attended to.
+for words in (1, 3):
+    for columns in (False, True):
+        for bits, element in ((8, I8), (4, U8)):
+            scales = [np.abs(f32(*((1, 2, 1, 16) if columns else (1,)), scale=0.1)) + np.float32(0.05) for _ in range(2)]
+            caches = [codes(np.uint8 if bits == 4 else np.int8, 1, 2, 4, 16 * bits // 8) for _ in range(2)]
+            kind = "PER_CHANNEL" if columns else "PER_TENSOR"
+            case(f"grouped attention, cache of {bits} bits, {kind}, {words}", "GroupQueryAttention",
+                 [f32(1, words, 64), f32(1, words, 32), f32(1, words, 32), *caches, i32(words + 3), number(words + 4, np.int32), f32(8, 8), f32(8, 8),
+                  None, None, None, *scales], (F, element, element), num_heads=4, kv_num_heads=2, do_rotary=1, kv_cache_bit_width=bits,
+                 k_quant_type=kind, v_quant_type=kind)
+# One query, whose history each beam has of its own.
+ONE = [f32(4, 1, 24) for _ in range(3)]
+BUFFERS = [f32(4, N, 9, H), f32(4, N, 9, H)]
+case("decoder attention", "DecoderMaskedMultiHeadAttention", [*ONE, None, None, *BUFFERS, i32(P)], (F, F, F), num_heads=N,
+     past_present_share_buffer=1)
+case("decoder attention, mask, bias, summands", "DecoderMaskedMultiHeadAttention",
+     [*ONE, np.array([[1, 1, 0, 1, 1]] * 4, np.int32), f32(1, N, 1, P + 1), *BUFFERS, i32(P), None, None, f32(72)], (F, F, F), num_heads=N,
+     past_present_share_buffer=1)
+case("decoder attention, beams", "DecoderMaskedMultiHeadAttention",
+     [*ONE, None, None, *BUFFERS, i32(P), i32(2), RNG.integers(0, 2, (2, 2, 9)).astype(np.int32)], (F, F, F), num_heads=N, past_present_share_buffer=1)
+case("decoder attention, given keys", "DecoderMaskedMultiHeadAttention", [ONE[0], f32(4, N, 6, H), f32(4, N, 6, H)], (F,), num_heads=N)
+
+
 @pytest.mark.parametrize("level", [0, 99])
 @pytest.mark.parametrize("name", CASES)
 def test_as_onnxruntime(name, level):
@@ -262,6 +289,87 @@ def test_a_cache_with_room():
     np.testing.assert_allclose(got[1][..., :P + S, :], want[1], rtol=1e-5, atol=1e-6)
     with pytest.raises(apus.ApusError, match="past_sequence_length"):
         attend([Q, SELF, SELF, None, None, None, *past, i32(7)], (F, F, F))
+
+
+def test_beams_of_multi_head_attention():
+    """As the decoder's operator has it, which onnxruntime knows."""
+    beams = RNG.integers(0, 2, (2, 2, 9)).astype(np.int32)
+    got = attend([*ONE, None, None, None, *BUFFERS, i32(P), beams], (F, F, F))
+    want = results(*build("DecoderMaskedMultiHeadAttention", [*ONE, None, None, *BUFFERS, i32(P), i32(2), beams], (F, F, F), dict(num_heads=N), ()))
+    for mine, theirs in zip(got, want):
+        np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(apus.ApusError, match="beam"):
+        attend([*ONE, None, None, None, *BUFFERS, i32(P), beams + 2], (F, F, F))
+
+
+@pytest.mark.parametrize("room, total, words", [(5, 7, 1), (5, 13, 1), (3, 9, 1), (5, 9, 4), (4, 3, 3), (5, 20, 7), (5, 5, 1)])
+def test_a_sliding_cache(room, total, words):
+    """How many of its rows count follows from the positions so far."""
+    window, step = 3, room - 2
+    kept = total if total <= room else total - step * -(-(total - room) // step)
+    inputs = [f32(1, words, 64), f32(1, words, 32), f32(1, words, 32), f32(1, 2, room, 16), f32(1, 2, room, 16), i32(total - 1), number(total, np.int32),
+              f32(32, 8), f32(32, 8), None, f32(1, 4, words, total)]
+    raw, feeds = build("GroupQueryAttention", inputs, (F, F, F), dict(
+        num_heads=4, kv_num_heads=2, do_rotary=1, sliding_window_cache=1, local_window_size=window), ())
+    for index, (mine, theirs) in enumerate(zip(results(raw, feeds), reference(raw, feeds))):
+        assert mine.shape == theirs.shape
+        rows = np.s_[...] if index == 0 else np.s_[:, :, :kept]
+        np.testing.assert_allclose(mine[rows], theirs[rows], rtol=2e-5, atol=2e-5)
+
+
+def test_packed_decoder_attention():
+    got = results(*build("DecoderMaskedMultiHeadAttention", [np.concatenate(ONE, axis=-1), None, None, None, None, *BUFFERS, i32(P)], (F, F, F), dict(num_heads=N), ()))
+    want = results(*build("DecoderMaskedMultiHeadAttention", [*ONE, None, None, *BUFFERS, i32(P)], (F, F, F), dict(num_heads=N), ()))
+    for mine, theirs in zip(got, want):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("dimension", [0, 4])
+def test_attention_that_rotates(dimension):
+    """As three products, RotaryEmbedding and MultiHeadAttention."""
+    size = dimension or H
+    angles = np.arange(S)[:, None] * 10000.0 ** (-np.arange(0, size, 2) / size)
+    caches = [np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)]
+    parts = np.split(X @ W + BIAS, 3, axis=-1)
+    attributes = dict(num_heads=N) | (dict(rotary_embedding_dim=dimension) if dimension else {})
+    positions = np.tile(np.arange(S), (B, 1))
+    for index in (0, 1):
+        parts[index], = results(*build("RotaryEmbedding", [parts[index], positions, *caches], (F,), attributes, ()))
+    got, = results(*build("Attention", [X, W, BIAS], (F,), dict(do_rotary=1, **attributes), ()))
+    np.testing.assert_allclose(got, attend(parts)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_normalised_queries_and_keys():
+    """As normalisation by itself, and grouped attention behind it."""
+    weights = [f32(16), f32(16)]
+    apart = list(GQA)
+    for index, weight in enumerate(weights):
+        heads = GQA[index].reshape(B, 1, -1, 16)
+        apart[index] = (heads / np.sqrt((heads**2).mean(-1, keepdims=True) + 1e-5) * weight).reshape(GQA[index].shape).astype(np.float32)
+    attributes = dict(num_heads=4, kv_num_heads=2, do_rotary=1)
+    got = results(*build("GroupQueryAttention", GQA + [None] * 5 + weights, (F, F, F), dict(qk_norm_epsilon=1e-5, **attributes), ()))
+    want = results(*build("GroupQueryAttention", apart, (F, F, F), attributes, ()))
+    for mine, theirs in zip(got, want):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_cache_of_floats_of_8_bits():
+    import ml_dtypes
+
+    kind = ml_dtypes.float8_e4m3fn
+    scales = [np.abs(f32(1)) + 0.1, np.abs(f32(1)) + 0.1]
+    caches = [f32(B, 2, 6, 16).astype(kind) for _ in range(2)]
+    inputs = GQA[:3] + caches + GQA[5:7] + [None] * 5 + scales
+    attributes = dict(num_heads=4, kv_num_heads=2)
+    eight = TensorProto.FLOAT8E4M3FN
+    quantized = dict(kv_cache_bit_width=8, k_quant_type="PER_TENSOR", v_quant_type="PER_TENSOR")
+    got = results(*build("GroupQueryAttention", inputs, (F, eight, eight), quantized | attributes, ()))
+    new = [((GQA[1 + i] / scales[i]).astype(kind).astype(np.float32) * scales[i]).astype(np.float32) for i in range(2)]
+    past = [(caches[i].astype(np.float32) * scales[i]).astype(np.float32) for i in range(2)]
+    want = results(*build("GroupQueryAttention", [GQA[0], *new, *past, *GQA[5:7]], (F, F, F), attributes, ()))
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-5, atol=1e-5)
+    for index in range(2):
+        np.testing.assert_allclose(got[1 + index].astype(np.float32) * scales[index], want[1 + index], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind, element", [(np.uint8, U8), (np.int8, I8)])
