@@ -93,12 +93,12 @@ struct AttentionOperator: Operator {
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        let floats: [ElementType] = [.float32, .float16, .bfloat16]
+        let floats: [ElementType] = isFused ? [.float32, .float16, .bfloat16] : Types.floats
         let type = try context.type(0, oneOf: floats)
         for index in [1, 2, 4, 5] where context.has(index) { _ = try context.type(index, oneOf: floats) }
         let valueType = try context.type(2)
         if context.has(6) { _ = try context.type(6, oneOf: [.int64]) }
-        if context.has(3) { _ = try context.type(3, oneOf: isFused ? floats : floats + [.bool]) }
+        if context.has(3) { _ = try context.type(3, oneOf: isFused ? floats : Types.numbers + [.bool]) }
         guard let q = try context.dimensions(0, rank: 3...4), let k = try context.dimensions(1, rank: 3...4),
             let v = try context.dimensions(2, rank: 3...4)
         else { return (0..<context.outputCount).map { _ in ValueInfo(type, .unknown) } }
@@ -169,7 +169,8 @@ struct AttentionOperator: Operator {
     // MARK: Preparation
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        try context.throughFloat32(prepareFloat32)
+        // Lengths stay integers, and flags flags. Doubles are computed with in float, too.
+        try context.through(.float32, Types.numbers.filter { $0 != .float32 }, except: [6], prepareFloat32)
     }
 
     private func prepareFloat32(_ context: PrepareContext) throws -> any PreparedNode {

@@ -114,7 +114,7 @@ struct UniqueOperator: Operator {
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
         let type = try context.type(0)
-        if type != .string { _ = try type.visit(Checking()) }
+        if type != .string { _ = try UniqueOperator.part(type).visit(Checking()) }
         var shape = axis == nil ? PartialShape.ofRank(1) : .unknown
         var inverse = PartialShape.ofRank(1)
         if var dimensions = try context.shape(0).dimensions {
@@ -136,6 +136,11 @@ struct UniqueOperator: Operator {
         func visit<T: Element>(_: T.Type) throws {}
     }
 
+    /// The type of the parts of complex numbers, which are ordered by the real part first; any other type itself.
+    private static func part(_ type: ElementType) -> ElementType {
+        type == .complex64 ? .float32 : type == .complex128 ? .float64 : type
+    }
+
     /// The input as [outer, count, inner], whose middle axis has the slices that are compared.
     private struct Geometry {
         let shape: Shape
@@ -143,11 +148,14 @@ struct UniqueOperator: Operator {
         let outer: Int
         let count: Int
         let inner: Int
+        /// Numbers of an element: 2 where it is complex.
+        let width: Int
 
-        /// Position of element `part` of slice `slice`.
+        /// Position of number `part` of slice `slice`.
         @inline(__always)
         func position(_ slice: Int, _ part: Int) -> Int {
-            inner == 0 ? 0 : (part / inner &* count &+ slice) &* inner &+ part % inner
+            let run = inner &* width
+            return run == 0 ? 0 : (part / run &* count &+ slice) &* run &+ part % run
         }
     }
 
@@ -157,7 +165,7 @@ struct UniqueOperator: Operator {
         let axis = try axis.map { try normalizedAxis($0, rank: shape.rank) }
         let geometry = Geometry(
             shape: shape, axis: axis, outer: axis.map { shape.count(0..<$0) } ?? 1, count: axis.map { shape[$0] } ?? shape.count,
-            inner: axis.map { shape.count(($0 + 1)...) } ?? 1)
+            inner: axis.map { shape.count(($0 + 1)...) } ?? 1, width: type == UniqueOperator.part(type) ? 1 : 2)
         let isSorted = isSorted, places = places
         if type == .string {
             return PreparedKernel("unique") { io in
@@ -175,10 +183,10 @@ struct UniqueOperator: Operator {
                     0, .strings(StringTensor(shape: chosen.shape, elements: chosen.positions.map { elements[$0] })))
             }
         }
-        let writeKeys = try type.visit(KeyVisitor())
+        let writeKeys = try UniqueOperator.part(type).visit(KeyVisitor())
         let move = try type.visitBits(Moving())
         return PreparedKernel("unique") { io in
-            let elements = io.input(0), count = geometry.shape.count
+            let elements = io.input(0), count = geometry.shape.count &* geometry.width
             let groups = try UniqueOperator.groups(io, geometry, isSorted, places) { writeKeys(count, elements, $0) }
             let chosen = try UniqueOperator.chosen(geometry, groups)
             move(chosen.positions, elements, try io.makeOutput(0, type, chosen.shape))
@@ -225,7 +233,7 @@ struct UniqueOperator: Operator {
     private static func groups(
         _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ places: Places, _ writeKeys: (UnsafeMutablePointer<UInt64>) -> Void
     ) throws -> [Int] {
-        let elements = geometry.shape.count
+        let elements = try geometry.shape.count.multiplied(by: geometry.width)
         let storage = try Storage.allocate(
             byteCount: try elements.multiplied(by: 8), budget: io.budget, purpose: "the order of \(elements) elements")
         defer { withExtendedLifetime(storage) {} }
@@ -237,7 +245,7 @@ struct UniqueOperator: Operator {
     private static func groups(
         _ io: NodeIO, _ geometry: Geometry, _ isSorted: Bool, _ places: Places, _ keys: UnsafePointer<UInt64>
     ) throws -> [Int] {
-        let count = geometry.count, parts = geometry.outer * geometry.inner
+        let count = geometry.count, parts = geometry.outer * geometry.inner * geometry.width
         let bytes = try count.multiplied(by: 64)
         try io.budget.reserve(bytes, for: "the order of \(count) slices")
         defer { io.budget.release(bytes) }

@@ -45,10 +45,7 @@ struct BatchNormalizationOperator: Operator {
         let type = try context.type(0, oneOf: [.float32, .float16, .bfloat16, .float64])
         let x = try context.dimensions(0, rank: 1...)
         for index in 1..<5 {
-            let own = try context.type(index, oneOf: [.float32, .float16, .bfloat16, .float64])
-            guard (own == .float64) == (type == .float64) else {
-                throw ApusError(.typeMismatch, "input \(index) is \(own.name), X is \(type.name)")
-            }
+            _ = try context.type(index, oneOf: [.float32, .float16, .bfloat16, .float64])
             let found = try context.shape(index)
             guard let x else { continue }
             let expected = isSpatial ? [x.count > 1 ? x[isLast ? x.count - 1 : 1] : .known(1)] : Array(x.dropFirst())
@@ -65,7 +62,9 @@ struct BatchNormalizationOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        if try context.type(0) == .float64 { return try prepareGeneric(Double.self, context) }
+        if try (0..<5).contains(where: { try context.type($0) == .float64 }) {
+            return try context.through(.float64, [.float32, .float16, .bfloat16]) { try prepareGeneric(Double.self, $0) }
+        }
         return try context.throughFloat32 { context in
             isTraining ? try prepareGeneric(Float.self, context) : try prepareFloat32(context)
         }

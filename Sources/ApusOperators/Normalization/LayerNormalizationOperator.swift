@@ -61,7 +61,8 @@ struct LayerNormalizationOperator: Operator {
         let type = try context.type(0, oneOf: floats), shape = try context.shape(0)
         for index in 1..<5 where context.has(index) {
             let own = try context.type(index, oneOf: floats)
-            guard (own == .float64) == (type == .float64) else {
+            // Only the scale of RMSNormalization has a type of its own.
+            guard form.skip < 0 && !form.centers || (own == .float64) == (type == .float64) else {
                 throw ApusError(.typeMismatch, "input \(index) is \(own.name), X is \(type.name)")
             }
         }
@@ -97,7 +98,9 @@ struct LayerNormalizationOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        if try context.type(0) == .float64 { return try prepareDouble(context) }
+        if try context.type(0) == .float64 || context.type(form.scale) == .float64 {
+            return try context.through(.float64, [.float32, .float16, .bfloat16], prepareDouble)
+        }
         return try context.throughFloat32(prepareFloat32)
     }
 

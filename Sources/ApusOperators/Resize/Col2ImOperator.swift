@@ -47,7 +47,7 @@ struct Col2ImOperator: Operator {
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
         let type = try context.type(0)
-        _ = try type.visit(Checking())
+        if type != .complex64, type != .complex128 { _ = try type.visit(Checking()) }
         let image = try context.dimensionsParameter(1), block = try context.dimensionsParameter(2)
         let input = try context.dimensions(0, rank: 3...3)
         guard let image else { return [ValueInfo(type, .unknown)] }
@@ -82,17 +82,23 @@ struct Col2ImOperator: Operator {
         }
         let axes = try axes(image, block)
         return try context.throughFloat32 { inner in
-            try inner.type(0).visitArithmetic(Adding(axes: axes, output: output))
+            // A complex number is two that are added apart.
+            switch try inner.type(0) {
+            case .complex64: try Adding(axes: axes, output: output, width: 2).visit(Float.self)
+            case .complex128: try Adding(axes: axes, output: output, width: 2).visit(Double.self)
+            case let type: try type.visitArithmetic(Adding(axes: axes, output: output, width: 1))
+            }
         }
     }
 
     private struct Adding: ArithmeticVisitor {
         let axes: [Axis]
         let output: Shape
+        let width: Int
 
         func visit<T: Arithmetic>(_: T.Type) throws -> any PreparedNode {
-            let (axes, output) = (axes, output)
-            let planes = output.count(0..<2), plane = output.count(2...)
+            let (axes, output, width) = (axes, output, width)
+            let planes = output.count(0..<2), plane = output.count(2...) &* width
             let strides = Array(output.strides[2...])
             let blocks = axes.map(\.count), columns = blocks.reduce(1, &*)
             let kernel = axes.map(\.block), taps = kernel.reduce(1, &*)
@@ -116,7 +122,10 @@ struct Col2ImOperator: Operator {
                                 offset &+= place &* strides[axis]
                             }
                             if isInside {
-                                to[offset] = T.add(to[offset], source[(number &* taps &+ tap) &* columns &+ column])
+                                for part in 0..<width {
+                                    let place = offset &* width &+ part
+                                    to[place] = T.add(to[place], source[((number &* taps &+ tap) &* columns &+ column) &* width &+ part])
+                                }
                             }
                         }
                     }

@@ -29,8 +29,8 @@ struct GridSampleOperator: Operator {
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        let type = try context.type(0, oneOf: [.float32, .float64, .float16, .bfloat16])
-        _ = try context.type(1, oneOf: [.float32, .float64, .float16, .bfloat16])
+        let type = try context.type(0, oneOf: Types.numbers + [.bool, .complex64, .complex128])
+        _ = try context.type(1, oneOf: Types.floats)
         let image = try context.dimensions(0, rank: 3...), grid = try context.dimensions(1, rank: 3...)
         guard let image, let grid else { return [ValueInfo(type, .unknown)] }
         guard image.count == grid.count else {
@@ -49,19 +49,22 @@ struct GridSampleOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        // A grid of double for an image of float would lose nothing that the result could show.
-        if try context.type(0) == .float64 || context.type(1) == .float64 {
-            guard try context.type(0) == context.type(1) else {
-                throw ApusError(.typeMismatch, "a double input needs a double grid, and the other way round")
-            }
-            return try kernel(Double.self, context)
-        }
-        return try context.throughFloat32 { try kernel(Float.self, $0) }
+        let types = [try context.type(0), try context.type(1)]
+        let isShort = types.allSatisfy { $0 == .float32 || $0.isShortFloat || $0 == .complex64 }
+        // Integers are interpolated as doubles, and what comes out is cut.
+        return try context.through(
+            isShort ? .float32 : .float64, isShort ? [.float16, .bfloat16] : Types.numbers.filter { $0 != .float64 } + [.bool]
+        ) { try isShort ? kernel(Float.self, $0) : kernel(Double.self, $0) }
     }
 
     private func kernel<T: BinaryFloatingPoint & BitwiseCopyable>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
         let image = try context.shape(0), output = try context.outputShape(0)
         let spatial = image.rank - 2
+        // Parts of an element.
+        let parts = try [.complex64, .complex128].contains(context.type(0)) ? 2 : 1
+        if try context.type(0) == .complex64, T.self == Double.self {
+            throw ApusError(.typeMismatch, "an input of complex64 needs a grid of float")
+        }
         let sizes = Array(image.dimensions[2...]), strides = Array(image.strides[2...])
         let plane = image.count(2...), channels = image[1], points = output.count(2...)
         guard plane > 0 || output.count == 0 || padding == .zeros else {
@@ -101,12 +104,14 @@ struct GridSampleOperator: Operator {
                                 weights[spatial * 4 + number] = weight
                             }
                             for channel in 0..<channels {
-                                let from = source + (batch &* channels &+ channel) &* plane
-                                var sum: T = 0
-                                for number in (spatial * 4)..<(spatial * 4 + combinations) where offsets[number] >= 0 {
-                                    sum += weights[number] * from[offsets[number]]
+                                let from = source + (batch &* channels &+ channel) &* plane &* parts
+                                for part in 0..<parts {
+                                    var sum: T = 0
+                                    for number in (spatial * 4)..<(spatial * 4 + combinations) where offsets[number] >= 0 {
+                                        sum += weights[number] * from[offsets[number] &* parts &+ part]
+                                    }
+                                    target[((batch &* channels &+ channel) &* points &+ place) &* parts &+ part] = sum
                                 }
-                                target[(batch &* channels &+ channel) &* points &+ place] = sum
                             }
                         }
                     }

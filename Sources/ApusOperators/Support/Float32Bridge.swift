@@ -14,67 +14,77 @@ extension PrepareContext {
     /// Constants are converted once per session and shared. The node may use `input`, `output`, `workspace` and `pool` of
     /// its `NodeIO`, not `view`, `value`, `makeOutput` and `setOutput`; all its 16-bit outputs must have known shapes.
     package func throughFloat32(_ prepare: (PrepareContext) throws -> any PreparedNode) throws -> any PreparedNode {
-        guard let bridge = try Float32Bridge(self) else { return try prepare(self) }
+        try through(.float32, [.float16, .bfloat16], prepare)
+    }
+
+    /// As `throughFloat32`, through `number`, for inputs and outputs of `types`; the inputs `kept` stay as they are.
+    func through(
+        _ number: ElementType, _ types: [ElementType], except kept: [Int] = [], _ prepare: (PrepareContext) throws -> any PreparedNode
+    ) throws -> any PreparedNode {
+        guard let bridge = try Bridge(self, number, types, kept) else { return try prepare(self) }
         return try bridge.node(around: prepare(bridge.context))
     }
 }
 
-/// What `PrepareContext.throughFloat32` settles: the conversions, and the context between them. Apart from that function, since the
+/// What `PrepareContext.through` settles: the conversions, and the context between them. Apart from that function, since the
 /// compiler makes a copy of a function for each closure that it is called with.
-private struct Float32Bridge {
+private struct Bridge {
     let context: PrepareContext
-    private let conversions: [ShortFloatNode.Conversion]
-    private let results: [ShortFloatNode.Conversion]
+    private let number: ElementType
+    private let conversions: [BridgedNode.Conversion]
+    private let results: [BridgedNode.Conversion]
     private let end: Int
 
-    /// nil where no input or output is a 16-bit float.
-    init?(_ context: PrepareContext) throws {
+    /// nil where nothing is to be converted.
+    init?(_ context: PrepareContext, _ number: ElementType, _ types: [ElementType], _ kept: [Int]) throws {
         var end = 0
         func reserve(_ shape: Shape) throws -> Int {
             let start = end
-            end = try start.adding(shape.count.multiplied(by: 4)).roundedUp(to: 64)
+            end = try start.adding(shape.count.multiplied(by: number.bitWidth / 8)).roundedUp(to: 64)
             return start
         }
-        var conversions: [ShortFloatNode.Conversion] = [], results: [ShortFloatNode.Conversion] = []
+        var conversions: [BridgedNode.Conversion] = [], results: [BridgedNode.Conversion] = []
         var inputs = context.inputs, outputs = context.outputs
         for (index, info) in inputs.enumerated() {
-            guard let info, case .tensor(let type, _) = info.type, type.isShortFloat else { continue }
-            let shape = try context.shape(index)
-            var converted = ValueInfo(.float32, shape)
+            guard let info, case .tensor(let type, _) = info.type, types.contains(type), !kept.contains(index) else { continue }
+            let shape = try context.shape(index), convert = try castLoop(type, number)
+            var converted = ValueInfo(number, shape)
             if let tensor = context.constant(index) {
-                let storage = try context.packed.storage(of: tensor, key: "float32") { tensor, budget in
-                    let copy = try Tensor.allocate(.float32, tensor.shape, budget: budget)
-                    widen(tensor.type, tensor.pointer, copy.pointer.assumingMemoryBound(to: Float.self), count: tensor.count)
+                let storage = try context.packed.storage(of: tensor, key: number.name) { tensor, budget in
+                    let copy = try Tensor.allocate(number, tensor.shape, budget: budget)
+                    convert(tensor.count, tensor.pointer, copy.pointer)
                     return copy.storage
                 }
-                converted.constant = .tensor(try Tensor(type: .float32, shape: shape, storage: storage))
-                conversions.append(.init(index: index, type: type, count: shape.count, place: .constant(storage)))
+                converted.constant = .tensor(try Tensor(type: number, shape: shape, storage: storage))
+                conversions.append(.init(index: index, type: type, count: shape.count, place: .constant(storage), convert: convert))
             } else {
-                conversions.append(.init(index: index, type: type, count: shape.count, place: .workspace(try reserve(shape))))
+                conversions.append(.init(index: index, type: type, count: shape.count, place: .workspace(try reserve(shape)), convert: convert))
             }
             inputs[index] = converted
         }
         for (index, info) in outputs.enumerated() {
-            guard case .tensor(let type, _) = info.type, type.isShortFloat else { continue }
+            guard case .tensor(let type, _) = info.type, types.contains(type) else { continue }
             let shape = try context.outputShape(index)
-            results.append(.init(index: index, type: type, count: shape.count, place: .workspace(try reserve(shape))))
-            outputs[index] = ValueInfo(.float32, shape)
+            results.append(.init(
+                index: index, type: type, count: shape.count, place: .workspace(try reserve(shape)), convert: try castLoop(number, type)))
+            outputs[index] = ValueInfo(number, shape)
         }
         if conversions.isEmpty && results.isEmpty { return nil }
         self.context = PrepareContext(
             inputs: inputs, outputs: outputs, levels: context.levels, threads: context.threads, packed: context.packed)
+        self.number = number
         self.conversions = conversions
         self.results = results
         self.end = end
     }
 
     func node(around inner: any PreparedNode) throws -> any PreparedNode {
-        ShortFloatNode(inner, inputs: conversions, outputs: results, innerWorkspace: end, total: try end.adding(inner.workspaceByteCount))
+        BridgedNode(inner, number, inputs: conversions, outputs: results, innerWorkspace: end, total: try end.adding(inner.workspaceByteCount))
     }
 }
 
-/// A float32 node between conversions from and to 16-bit floats.
-private final class ShortFloatNode: PreparedNode {
+/// A node between conversions.
+private final class BridgedNode: PreparedNode {
     struct Conversion: Sendable {
         enum Place: Sendable {
             /// Byte offset in the workspace.
@@ -85,40 +95,46 @@ private final class ShortFloatNode: PreparedNode {
         let type: ElementType
         let count: Int
         let place: Place
+        let convert: UnaryLoop
     }
 
     let workspaceByteCount: Int
     private let inner: any PreparedNode
+    private let number: ElementType
     private let inputs: [Conversion]
     private let outputs: [Conversion]
     private let innerWorkspace: Int
 
-    init(_ inner: any PreparedNode, inputs: [Conversion], outputs: [Conversion], innerWorkspace: Int, total: Int) {
+    init(_ inner: any PreparedNode, _ number: ElementType, inputs: [Conversion], outputs: [Conversion], innerWorkspace: Int, total: Int) {
         self.inner = inner
+        self.number = number
         self.inputs = inputs
         self.outputs = outputs
         self.innerWorkspace = innerWorkspace
         workspaceByteCount = total
     }
 
-    var kernelName: String { inner.kernelName + " through float32" }
+    var kernelName: String { inner.kernelName + (number == .float32 ? " through float32" : " through float64") }
 
     func run(_ io: NodeIO) throws {
         let workspace = io.workspace
         for conversion in inputs where io.has(conversion.index) {
             guard case .workspace(let offset) = conversion.place else { continue }
-            let source = io.input(conversion.index), target = (workspace + offset).assumingMemoryBound(to: Float.self)
-            io.pool.inChunks(conversion.count) { range in
-                widen(conversion.type, source + 2 * range.lowerBound, target + range.lowerBound, count: range.count)
-            }
+            apply(conversion, io, io.input(conversion.index), conversion.type.bitWidth / 8, workspace + offset, number.bitWidth / 8)
         }
         try redirected(io) { try inner.run(io) }
         for conversion in outputs where io.hasOutput(conversion.index) {
             guard case .workspace(let offset) = conversion.place else { continue }
-            let source = (workspace + offset).assumingMemoryBound(to: Float.self), target = io.output(conversion.index)
-            io.pool.inChunks(conversion.count) { range in
-                narrow(conversion.type, source + range.lowerBound, target + 2 * range.lowerBound, count: range.count)
-            }
+            apply(conversion, io, workspace + offset, number.bitWidth / 8, io.output(conversion.index), conversion.type.bitWidth / 8)
+        }
+    }
+
+    private func apply(
+        _ conversion: Conversion, _ io: NodeIO, _ source: UnsafeRawPointer, _ sourceSize: Int, _ target: UnsafeMutableRawPointer,
+        _ targetSize: Int
+    ) {
+        io.pool.inChunks(conversion.count) { range in
+            conversion.convert(range.count, source + sourceSize * range.lowerBound, target + targetSize * range.lowerBound)
         }
     }
 
