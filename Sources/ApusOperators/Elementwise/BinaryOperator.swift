@@ -41,6 +41,7 @@ struct BinaryOperator: Operator {
     private let descriptor: BinaryDescriptor
     private let function: BinaryArithmetic
     private let rule: BroadcastRule
+    private let dimensions: (@Sendable (Dimension, Dimension) -> Dimension)?
 
     init(_ node: NodeReader) throws {
         guard let descriptor = BinaryOperator.byName[node.opType] else {
@@ -49,6 +50,8 @@ struct BinaryOperator: Operator {
         self.descriptor = descriptor
         function = try descriptor.function(node)
         rule = try BroadcastRule(node)
+        // Sizes have Python's remainder, not C's.
+        dimensions = try node.has("fmod") && node.int("fmod", default: 0) != 0 ? nil : descriptor.dimensions
     }
 
     // Which input has the output's size is known to the planner only; where both have, either will do.
@@ -62,7 +65,7 @@ struct BinaryOperator: Operator {
         return [
             ValueInfo(
                 descriptor.givesBool ? .bool : type, shape,
-                elements: descriptor.dimensions == nil ? nil : try elements(context, type, descriptor.dimensions))
+                elements: dimensions == nil ? nil : try elements(context, type, dimensions))
         ]
     }
 

@@ -113,8 +113,18 @@ private func toFloats(_ source: ElementType) throws -> UnaryLoop {
     if source == .float32 { return try castLoop(.float32, .float32) }
     if source == .float64 {
         return { count, x, y in
-            let x = x.assumingMemoryBound(to: Double.self), y = y.assumingMemoryBound(to: Float.self)
-            for index in 0..<count { y[index] = roundedToOdd(x[index]) }
+            let bits = x.assumingMemoryBound(to: UInt64.self), x = x.assumingMemoryBound(to: Double.self)
+            let y = y.assumingMemoryBound(to: Float.self)
+            // What lies behind a float's last place is cut off, that place made odd where it was not zero.
+            var small = 0
+            for index in 0..<count {
+                let code = bits[index], low = code & 0x1fff_ffff
+                y[index] = Float(Double(bitPattern: code & ~0x1fff_ffff | (low &+ 0x1fff_ffff) & 0x2000_0000))
+                let magnitude = x[index].magnitude
+                small &+= magnitude > 0 && magnitude < 0x1p-126 ? 1 : 0
+            }
+            // Subnormal floats have fewer places.
+            if small > 0 { for index in 0..<count { y[index] = roundedToOdd(x[index]) } }
         }
     }
     if let direct = try directLoop(source, .float32) { return direct }

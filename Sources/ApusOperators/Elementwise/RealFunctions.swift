@@ -169,11 +169,26 @@ enum ErfFunction: RealFunction {
     static func apply<T: Real>(_ x: T, _: T, _: T) -> T { T.erf(x) }
 }
 enum FloorFunction: RealFunction {
-    static func apply<T: Real>(_ x: T, _: T, _: T) -> T { x.rounded(.down) }
+    static func apply<T: Real>(_ x: T, _: T, _: T) -> T {
+        let near = roundedByAddition(x)
+        return near > x ? near - 1 : near
+    }
 }
 enum CeilFunction: RealFunction {
-    static func apply<T: Real>(_ x: T, _: T, _: T) -> T { x.rounded(.up) }
+    static func apply<T: Real>(_ x: T, _: T, _: T) -> T {
+        let near = roundedByAddition(x)
+        // What is above -1 becomes -0.
+        return near < x ? T(signOf: x, magnitudeOf: near + 1) : near
+    }
 }
 enum RoundFunction: RealFunction {
-    static func apply<T: Real>(_ x: T, _: T, _: T) -> T { x.rounded(.toNearestOrEven) }
+    static func apply<T: Real>(_ x: T, _: T, _: T) -> T { roundedByAddition(x) }
+}
+
+/// The integer nearest to x, ties to even, by way of a number so great that its last place is 1: a loop of this fills vectors, one of
+/// the C library's function does not.
+@inline(__always)
+private func roundedByAddition<T: Real>(_ x: T) -> T {
+    let great = 1 / T.ulpOfOne, magnitude = x.magnitude
+    return magnitude < great ? T(signOf: x, magnitudeOf: (magnitude + great) - great) : x
 }

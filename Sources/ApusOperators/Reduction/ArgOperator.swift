@@ -1,4 +1,5 @@
 import ApusCore
+import CApusKernels
 
 /// ArgMax and ArgMin: where along an axis the greatest or least element is. NaN counts as found first.
 struct ArgOperator: Operator {
@@ -35,7 +36,36 @@ struct ArgOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let split = try AxisSplit(context.shape(0), axis: axis)
+        if try context.type(0) == .float32, split.inner == 1, split.length > 0 { return try prepareRows(context, split) }
         return try context.type(0).visit(ArgVisitor(split: split, findsGreatest: findsGreatest, takesLast: takesLast))
+    }
+}
+
+extension ArgOperator {
+    /// Rows of float32: the number first, with the kernels for it, then its place.
+    private func prepareRows(_ context: PrepareContext, _ split: AxisSplit) throws -> any PreparedNode {
+        let findsGreatest = findsGreatest, takesLast = takesLast
+        guard let reduce = apus_reduce_row(apus_reduce_select(context.levels), findsGreatest ? APUS_REDUCE_MAX : APUS_REDUCE_MIN) else {
+            throw ApusError(.internal, "no kernel for rows")
+        }
+        return PreparedKernel(findsGreatest ? "ArgMax rows" : "ArgMin rows") { io in
+            let x = io.input(0, as: Float.self), y = io.output(0, as: Int64.self), last = split.length - 1
+            io.pool.inChunks(split.outer, of: max(1, elementwiseChunk / split.length)) { range in
+                for index in range {
+                    let row = x + index &* split.length, best = reduce(split.length, row)
+                    var place = 0
+                    if best != best {
+                        while place < last, row[place] == row[place] { place &+= 1 }
+                    } else if takesLast {
+                        place = last
+                        while place > 0, row[place] != best { place &-= 1 }
+                    } else {
+                        while place < last, row[place] != best { place &+= 1 }
+                    }
+                    y[index] = Int64(place)
+                }
+            }
+        }
     }
 }
 
