@@ -116,8 +116,8 @@ class Record:
             for key in used:
                 self.rows[key].passed += name in passed
 
-    def page(self, reasons):
-        """The text of the page; `reasons` says for every case that does not pass why."""
+    def page(self, reasons, narrow=(), why_narrow=""):
+        """The text of the page; `reasons` says for every case that does not pass why, `why_narrow` why those of `narrow` just pass."""
         self.finish()
         total, passed = len(self._cases), self.everywhere()
         lines = [
@@ -142,6 +142,8 @@ class Record:
             lines.append("")
         failing = sorted(self._cases.keys() - passed)
         lines += ["## Cases that do not pass", "", *[f"- {name}: {reasons.get(name, 'not explained yet')}" for name in failing], ""]
+        if narrow:
+            lines += ["## Cases that pass within two units in the last place of bfloat16", "", why_narrow, "", *[f"- {name}" for name in sorted(narrow)], ""]
         lines += ["## Operators without a case", "", *[f"- {domain}.{name}" for domain, name in untested(self.rows)], ""]
         return "\n".join(lines)
 

@@ -38,12 +38,19 @@ CONFIGURATIONS = {
 # Why the cases that do not pass do not.
 REASONS = {
     "test_attention_4d_causal_fp16_expanded":
-        "the expected numbers are those of a softmax whose every step is rounded to float16; Softmax computes in float32",
-    "test_dft_inverse": "two expected numbers are rounding errors of numpy's transform in float32; DFT computes in double",
+        "two numbers are those of a softmax whose every step is rounded to float16; Softmax computes in float32 and rounds once, which the "
+        "same case of Attention itself expects",
+    "test_dft_inverse": "two expected numbers are rounding errors of numpy's transform in float32 where the transform is 0; DFT computes in double",
     "test_dft_inverse_opset19": "as test_dft_inverse",
     "test_image_decoder_decode_jpeg2k_rgb": "JPEG 2000 is unknown",
     "test_image_decoder_decode_webp_rgb": "WebP is unknown",
 }
+# Cases that pass because ONNX's own runner allows two units in the last place of bfloat16, not by their own tolerance: found by the run.
+NARROW = set()
+WHY_NARROW = (
+    "They expect what ONNX's reference evaluator computes, which rounds every step to bfloat16 and adds up the exponentials of softmax in "
+    "bfloat16, too, where 256 + 1 is 256: with a few hundred keys its probabilities no longer add up to 1. Apus computes in float32 and rounds "
+    "once: half a unit at most from the exact result of these cases, where the expected numbers are up to 1.3 units away.")
 # Results that are drawn at random have no expected value; they are run, and types and shapes compared.
 RANDOM = ("test_bernoulli", "test_multinomial", "test_random", "test_training_dropout")
 # The kind "real" is left out: its models come from the network.
@@ -115,9 +122,12 @@ def compare(got, want, case):
         rtol = case.rtol
         if want.dtype.kind not in "biufc":
             # ONNX's own runner gives bfloat16 two units in the last place.
-            if want.dtype.name == "bfloat16":
-                rtol = max(rtol, 2**-6)
+            short = want.dtype.name == "bfloat16"
             got, want = got.astype(np.float64), want.astype(np.float64)
+            if short:
+                if not np.allclose(got, want, rtol=rtol, atol=case.atol, equal_nan=True):
+                    NARROW.add(case.name)
+                rtol = max(rtol, 2**-6)
         np.testing.assert_allclose(got, want, rtol=rtol, atol=case.atol)
 
 
@@ -168,5 +178,5 @@ def test_the_page():
         pytest.skip("only some of the cases were run")
     if UPDATE:
         LIST.write_text("".join(f"{name}\n" for name in sorted(RECORD.everywhere())))
-        conformance_page.PAGE.write_text(RECORD.page(REASONS))
+        conformance_page.PAGE.write_text(RECORD.page(REASONS, NARROW, WHY_NARROW))
     assert RECORD.worse(conformance_page.PAGE.read_text()) == []

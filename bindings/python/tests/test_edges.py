@@ -22,7 +22,7 @@ INTEGERS = [np.dtype(kind) for kind in ("int8", "int16", "int32", "int64", "uint
 CONFIGURATIONS = [dict(graph_optimization_level=level, cpu=cpu) for level in (0, 99) for cpu in ("", "generic")]
 
 
-def run(op, inputs, constant=(), opset=28, domain="", **attributes):
+def run(op, inputs, constant=(), opset=28, domain="", configurations=CONFIGURATIONS, **attributes):
     """The results of one node in every configuration, which must be the same."""
     protos = [numpy_helper.from_array(np.asarray(value), f"i{index}") for index, value in enumerate(inputs)]
     node = helper.make_node(op, [one.name for one in protos], ["o"], domain=domain, **attributes)
@@ -32,7 +32,7 @@ def run(op, inputs, constant=(), opset=28, domain="", **attributes):
     raw = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=13).SerializeToString()
     feeds = {f"i{index}": value for index, value in enumerate(inputs) if index not in constant}
     found = []
-    for settings in CONFIGURATIONS:
+    for settings in configurations:
         settings = {key: value for key, value in settings.items() if value != ""}
         found.append(apus.InferenceSession(raw, apus.SessionOptions(**settings)).run(None, feeds)[0])
     for other in found[1:]:
@@ -144,6 +144,64 @@ def test_casts_of_what_does_not_fit(source, number):
 def test_casts_between_integers_wrap(source, target):
     a, _ = extremes(source)
     np.testing.assert_array_equal(run("Cast", [a], to=helper.np_dtype_to_tensor_dtype(target)), a.astype(target))
+
+
+def test_rounding_of_doubles():
+    half = np.array([0, 0.3, 0.5, 0.7, 1, 1.5, 2.5, 2.0**51 + 0.5, 2.0**52 - 0.5, 2.0**52 + 1, 2.0**53 + 2, 1e300, np.inf, np.nan, 5e-324])
+    x = np.concatenate([half, -half, np.random.default_rng(3).standard_normal(50) * 10])
+    for op, reference in (("Round", np.rint), ("Floor", np.floor), ("Ceil", np.ceil)):
+        got, want = run(op, [x]), reference(x)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+
+
+def test_doubles_are_rounded_once():
+    """By way of float a number just above a tie would become the tie, and then the wrong neighbour."""
+    for kind, bits, least in ((np.float16, 10, -24), (ml_dtypes.bfloat16, 7, -133)):
+        above = np.array([1 + 2.0 ** -(bits + 1) + 2.0**-45, 2.0 ** (least - 1) * (1 + 2.0**-40), -(2.0 ** (least - 1)) * (1 + 2.0**-40), 0.0, -0.0, 1e300] * 30)
+        want = np.array([1 + 2.0**-bits, 2.0**least, -(2.0**least), 0.0, -0.0, np.inf] * 30)
+        got = run("Cast", [above], to=helper.np_dtype_to_tensor_dtype(np.dtype(kind))).astype(np.float64)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+    x = np.random.default_rng(4).standard_normal(1000) * 10.0 ** np.random.default_rng(5).integers(-9, 6, 1000)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(run("Cast", [x], to=TensorProto.FLOAT16), x.astype(np.float16))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64, np.int32], ids=lambda kind: np.dtype(kind).name)
+def test_reductions_over_every_choice_of_axes(kind):
+    rng = np.random.default_rng(6)
+    for shape in ((3, 70, 2, 140), (2, 0, 3), (1, 5), (2100,), ()):
+        x = (rng.standard_normal(shape) * 4).astype(kind)
+        exact = x.astype(np.float64)
+        for chosen in range(1 << len(shape)):
+            axes = tuple(axis for axis in range(len(shape)) if chosen >> axis & 1)
+            for op, reference in (("ReduceSum", np.sum), ("ReduceMean", np.mean), ("ReduceL1", lambda v, axis: np.abs(v).sum(axis)), ("ReduceMax", np.max), ("ReduceMin", np.min)):
+                if x.size == 0 and op != "ReduceSum":
+                    continue
+                if np.dtype(kind).kind == "i" and op == "ReduceMean":
+                    continue
+                got = run(op, [x, np.array(axes, np.int64)], constant=(1,), keepdims=0, noop_with_empty_axes=1, configurations=CONFIGURATIONS[:1])
+                want = reference(exact, axis=axes) if axes or op in ("ReduceSum", "ReduceL1") else exact
+                step = 2e-6 if np.dtype(kind).itemsize > 2 else 1e-2
+                with np.errstate(over="ignore"):
+                    want = np.asarray(want).astype(kind).astype(np.float64)
+                np.testing.assert_allclose(got.astype(np.float64), want, rtol=step, atol=step * 20 if "Max" not in op and "Min" not in op else 0, err_msg=f"{op} {shape} {axes}")
+    x = rng.standard_normal((4, 300)).astype(kind)
+    if np.dtype(kind).kind != "i":
+        x[1, 200] = x[2, 5] = x[2, 250] = np.nan
+        for op in ("ReduceMax", "ReduceMin"):
+            for axes in ([1], [0]):
+                got = run(op, [x, np.array(axes)], constant=(1,), keepdims=0, configurations=CONFIGURATIONS[:1])
+                np.testing.assert_array_equal(np.isnan(got.astype(np.float64)), np.isnan(x.astype(np.float64)).any(axes[0]))
+    for last in (0, 1):
+        for op, reference in (("ArgMax", np.argmax), ("ArgMin", np.argmin)):
+            y = np.array([[1, 5, 5, 2, 1, 1] * 9, [3] * 54, list(range(54)), list(range(54))[::-1]]).astype(kind)
+            want = reference(y.astype(np.float64)[:, ::-1] if last else y.astype(np.float64), axis=1)
+            got = run(op, [y], axis=1, keepdims=0, select_last_index=last)
+            np.testing.assert_array_equal(got, 53 - want if last else want)
+    if kind is np.float32:
+        np.testing.assert_array_equal(run("ArgMax", [x], axis=1, keepdims=0), np.argmax(x, axis=1))
 
 
 @pytest.mark.parametrize("op, inputs, attributes", [
