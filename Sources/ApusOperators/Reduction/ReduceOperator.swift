@@ -11,7 +11,8 @@ struct ReduceOperator: Operator {
         let axesAreInput: Int
         let types: [ElementType]
         let loop: @Sendable (ElementType) throws -> ReduceLoop
-        /// The kernels for float32, in which 16-bit floats are reduced, too; nil: `loop` is for all types.
+        /// The kernels for float32, through which 16-bit floats are reduced; sums of float32 itself are made in double. nil: `loop` is for
+        /// all types.
         let kernel: (op: apus_reduce_op, finish: ReduceFinish)?
 
         init(
@@ -106,7 +107,8 @@ struct ReduceOperator: Operator {
         let geometry = ReduceGeometry(
             shape, axes: try reducedAxes(hasAxesInput ? context.integers(1) : axes, rank: shape.rank))
         let type = try context.type(0)
-        let kernel = type == .float32 || type.isShortFloat ? descriptor.kernel : nil
+        let chooses = descriptor.kernel?.op == APUS_REDUCE_MAX || descriptor.kernel?.op == APUS_REDUCE_MIN
+        let kernel = type.isShortFloat || type == .float32 && chooses ? descriptor.kernel : nil
         let loop = try kernel.map { try floatReduceLoop(type, $0.op, $0.finish, context.levels) } ?? descriptor.loop(type)
         return PreparedKernel(descriptor.schema.opType) { io in
             loop(geometry, io.pool, io.input(0), io.output(0))
