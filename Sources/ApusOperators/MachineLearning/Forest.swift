@@ -105,21 +105,18 @@ struct Forest: Sendable {
             guard let positions = positions.baseAddress else { return }
             for start in Swift.stride(from: 0, to: count, by: Forest.block) {
                 let part = min(Forest.block, count - start)
-                // With few rows several trees are walked together: the steps of one wait for each other.
-                let group = Forest.block / part
-                for first in Swift.stride(from: 0, to: roots.count, by: group) {
-                    let trees = min(group, roots.count - first)
-                    for tree in 0..<trees { (positions + tree * part).update(repeating: roots[first + tree], count: part) }
+                for root in roots {
+                    positions.update(repeating: root, count: part)
                     if comparesLessOrEqual {
-                        walk(rows + start * stride, stride, positions, part, trees) { node, x in x <= node.value }
+                        walk(rows + start * stride, stride, positions, part) { node, x in x <= node.value }
                     } else {
-                        walk(rows + start * stride, stride, positions, part, trees) { node, x in
+                        walk(rows + start * stride, stride, positions, part) { node, x in
                             holds(node, x) || (node.missingIsTrue && x.isNaN)
                         }
                     }
-                    for lane in 0..<(trees * part) {
-                        let own = (start + lane % part) * targets
-                        add(aggregate, Int(positions[lane]), sums + own, hasVote + own)
+                    for row in 0..<part {
+                        let own = (start + row) * targets
+                        add(aggregate, Int(positions[row]), sums + own, hasVote + own)
                     }
                 }
             }
@@ -129,10 +126,9 @@ struct Forest: Sendable {
         }
     }
 
-    /// Leads `positions`, `count` rows of each of `trees`, to leaves.
     @inline(__always)
     private func walk<T: Element>(
-        _ rows: UnsafePointer<T>, _ stride: Int, _ positions: UnsafeMutablePointer<Int32>, _ count: Int, _ trees: Int,
+        _ rows: UnsafePointer<T>, _ stride: Int, _ positions: UnsafeMutablePointer<Int32>, _ count: Int,
         _ condition: (Node, Double) -> Bool
     ) {
         // Without features there are only leaves, and no memory to read.
@@ -142,15 +138,12 @@ struct Forest: Sendable {
             var moves = true
             while moves {
                 moves = false
-                for tree in 0..<trees {
-                    let own = positions + tree * count
-                    for row in 0..<count {
-                        let position = own[row], node = nodes[Int(position)]
-                        let x = rows[row * stride + Int(node.feature)].number.double
-                        let next = condition(node, x) ? node.whenTrue : node.whenFalse
-                        own[row] = next
-                        moves = moves || next != position
-                    }
+                for row in 0..<count {
+                    let position = positions[row], node = nodes[Int(position)]
+                    let x = rows[row * stride + Int(node.feature)].number.double
+                    let next = condition(node, x) ? node.whenTrue : node.whenFalse
+                    positions[row] = next
+                    moves = moves || next != position
                 }
             }
         }

@@ -43,8 +43,6 @@ struct ReduceGeometry: Sendable {
 
     /// Elements from which each output is made.
     var depth: Int { innerIsReduced ? rows &* inner : rows }
-    /// Rows that follow one another at one distance: how many, and elements between them.
-    var rowRun: (count: Int, stride: Int) { (rows == 0 ? 0 : reducedExtents.first ?? 1, reducedStrides.first ?? 0) }
     /// Outputs of a block.
     var width: Int { innerIsReduced ? 1 : inner }
 

@@ -148,7 +148,7 @@ struct LogSumExpVisitor: ElementVisitor {
 }
 
 /// Chooses the accumulator for a function whose sums may grow: sums and products.
-struct GrowingReduceVisitor<F: ReduceFunction>: ElementVisitor, ArithmeticVisitor {
+struct GrowingReduceVisitor<F: ReduceFunction>: ElementVisitor {
     let finish: ReduceFinish
 
     func visit<T: Element>(_: T.Type) throws -> ReduceLoop {
@@ -160,6 +160,6 @@ struct GrowingReduceVisitor<F: ReduceFunction>: ElementVisitor, ArithmeticVisito
 }
 
 /// For functions whose results are among the elements.
-struct ChoosingReduceVisitor<F: ReduceFunction>: ArithmeticVisitor {
-    func visit<T: Arithmetic>(_: T.Type) throws -> ReduceLoop { reduceLoop(F.self, T.self, in: T.self, .none) }
+struct ChoosingReduceVisitor<F: ReduceFunction>: ElementVisitor {
+    func visit<T: Element>(_: T.Type) throws -> ReduceLoop { reduceLoop(F.self, T.self, in: T.Number.self, .none) }
 }

@@ -1,5 +1,4 @@
 import ApusCore
-import CApusKernels
 
 /// The Reduce… operators: some axes of a tensor combined to one element each.
 ///
@@ -11,38 +10,34 @@ struct ReduceOperator: Operator {
         let axesAreInput: Int
         let types: [ElementType]
         let loop: @Sendable (ElementType) throws -> ReduceLoop
-        /// The kernels for float32, through which 16-bit floats are reduced; sums of float32 itself are made in double. nil: `loop` is for
-        /// all types.
-        let kernel: (op: apus_reduce_op, finish: ReduceFinish)?
 
         init(
             _ opType: String, since: [Int] = [1, 11, 13, 18], axesAreInput: Int = 18, types: [ElementType] = Types.numbers,
-            kernel: (apus_reduce_op, ReduceFinish)? = nil, loop: @escaping @Sendable (ElementType) throws -> ReduceLoop
+            loop: @escaping @Sendable (ElementType) throws -> ReduceLoop
         ) {
             schema = Schema(opType, since: since, inputs: 1...2)
             self.axesAreInput = axesAreInput
             self.types = types
-            self.kernel = kernel
             self.loop = loop
         }
     }
 
     private static let descriptors: [Descriptor] = [
-        .init("ReduceL1", kernel: (APUS_REDUCE_SUM_ABSOLUTE, .none)) { try $0.visitArithmetic(GrowingReduceVisitor<MagnitudeReduction>(finish: .none)) },
+        .init("ReduceL1") { try $0.visit(GrowingReduceVisitor<MagnitudeReduction>(finish: .none)) },
         .init("ReduceL2") { try $0.visit(GrowingReduceVisitor<SquareReduction>(finish: .root)) },
         .init("ReduceLogSum", since: [1, 11, 13, 18, 28]) { try $0.visit(GrowingReduceVisitor<SumReduction>(finish: .log)) },
         .init("ReduceLogSumExp", since: [1, 11, 13, 18, 28]) { try $0.visit(LogSumExpVisitor()) },
-        .init("ReduceMax", since: [1, 11, 12, 13, 18, 20], types: Types.numbers + [.bool], kernel: (APUS_REDUCE_MAX, .none)) {
-            try $0.visitArithmetic(ChoosingReduceVisitor<MaxReduction>())
+        .init("ReduceMax", since: [1, 11, 12, 13, 18, 20], types: Types.numbers + [.bool]) {
+            try $0.visit(ChoosingReduceVisitor<MaxReduction>())
         },
-        .init("ReduceMean", kernel: (APUS_REDUCE_SUM, .mean)) { try $0.visitArithmetic(GrowingReduceVisitor<SumReduction>(finish: .mean)) },
-        .init("ReduceMin", since: [1, 11, 12, 13, 18, 20], types: Types.numbers + [.bool], kernel: (APUS_REDUCE_MIN, .none)) {
+        .init("ReduceMean") { try $0.visit(GrowingReduceVisitor<SumReduction>(finish: .mean)) },
+        .init("ReduceMin", since: [1, 11, 12, 13, 18, 20], types: Types.numbers + [.bool]) {
             // The identity for bool is true, not 255.
-            $0 == .bool ? boolMinimum : try $0.visitArithmetic(ChoosingReduceVisitor<MinReduction>())
+            $0 == .bool ? boolMinimum : try $0.visit(ChoosingReduceVisitor<MinReduction>())
         },
         .init("ReduceProd") { try $0.visit(GrowingReduceVisitor<ProductReduction>(finish: .none)) },
-        .init("ReduceSum", since: [1, 11, 13], axesAreInput: 13, kernel: (APUS_REDUCE_SUM, .none)) {
-            try $0.visitArithmetic(GrowingReduceVisitor<SumReduction>(finish: .none))
+        .init("ReduceSum", since: [1, 11, 13], axesAreInput: 13) {
+            try $0.visit(GrowingReduceVisitor<SumReduction>(finish: .none))
         },
         .init("ReduceSumSquare") { try $0.visit(GrowingReduceVisitor<SquareReduction>(finish: .none)) },
     ]
@@ -106,10 +101,7 @@ struct ReduceOperator: Operator {
         let shape = try context.shape(0)
         let geometry = ReduceGeometry(
             shape, axes: try reducedAxes(hasAxesInput ? context.integers(1) : axes, rank: shape.rank))
-        let type = try context.type(0)
-        let chooses = descriptor.kernel?.op == APUS_REDUCE_MAX || descriptor.kernel?.op == APUS_REDUCE_MIN
-        let kernel = type.isShortFloat || type == .float32 && chooses ? descriptor.kernel : nil
-        let loop = try kernel.map { try floatReduceLoop(type, $0.op, $0.finish, context.levels) } ?? descriptor.loop(type)
+        let loop = try descriptor.loop(context.type(0))
         return PreparedKernel(descriptor.schema.opType) { io in
             loop(geometry, io.pool, io.input(0), io.output(0))
         }

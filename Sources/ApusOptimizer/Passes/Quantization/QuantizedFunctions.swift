@@ -21,9 +21,6 @@ struct QuantizedFunctions: Pass {
         ],
     ]
 
-    /// Functions of integers that are faster as they are, unless a table makes several of them one.
-    private static let direct: Set<String> = ["Abs", "Add", "Clip", "Max", "Min", "Mul", "Neg", "Relu", "Sign", "Sub"]
-
     /// What is known of a value: 256 results for the codes of `root`, or a constant.
     private struct Table {
         /// nil: a constant.
@@ -48,7 +45,6 @@ struct QuantizedFunctions: Pass {
                 editor.remove(index)
                 continue
             }
-            if node.domain.isEmpty, QuantizedFunctions.direct.contains(node.opType), node.inputs.contains(root) { continue }
             let constant = editor.addInitializer(table.value)
             editor.replace(
                 index,
