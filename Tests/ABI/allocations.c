@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "apus.h"
+#include "expect.h"
 
 /* glibc's own allocator, under the names by which a program's replacements reach it. */
 void *__libc_malloc(size_t size);
@@ -16,7 +17,7 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *pointer, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 
-enum { WARM_UP = 4, COUNTED = 16, MOST_VALUES = 64, MOST_RANK = 16, DEPTH = 14, SHOWN = 8 };
+enum { WARM_UP = 4, COUNTED = 16, MOST_VALUES = 64, DEPTH = 14, SHOWN = 8 };
 
 static bool counting;
 static int allocations;
@@ -70,28 +71,6 @@ int posix_memalign(void **pointer, size_t alignment, size_t size) {
   return *pointer ? 0 : 12;
 }
 
-static bool succeeded(apus_error *error, const char *what) {
-  if (!error) return true;
-  printf("  %s: %s\n", what, apus_error_message(error));
-  apus_error_destroy(error);
-  return false;
-}
-
-/* A tensor of zeros of the input's type, unknown dimensions taken as 1. */
-static apus_value *zeros(const apus_type *type) {
-  size_t rank = 0;
-  int64_t dimensions[MOST_RANK];
-  apus_value *value = NULL;
-  if (!apus_type_rank(type, &rank) || rank > MOST_RANK) return NULL;
-  for (size_t axis = 0; axis < rank; axis++) {
-    int64_t size = apus_type_dimension(type, axis, NULL);
-    dimensions[axis] = size < 0 ? 1 : size;
-  }
-  if (!succeeded(apus_value_create_tensor(apus_type_element_type(type), dimensions, rank, &value), "input")) return NULL;
-  memset(apus_value_data(value), 0, apus_value_size(value));
-  return value;
-}
-
 /* Runs the model in one configuration; gives the allocations of COUNTED runs, -1 where a run failed. */
 static int measure(const char *path, size_t threads, apus_optimization_level level) {
   apus_model *model = NULL;
@@ -99,18 +78,18 @@ static int measure(const char *path, size_t threads, apus_optimization_level lev
   apus_session *session = NULL;
   apus_value *inputs[MOST_VALUES] = {NULL}, *outputs[MOST_VALUES] = {NULL};
   int result = -1;
-  bool ready = succeeded(apus_model_create_from_path(path, &model), "load") &&
-               succeeded(apus_options_create(&options), "options") &&
-               succeeded(apus_options_set_threads(options, threads), "threads") &&
-               succeeded(apus_options_set_optimization_level(options, level), "level") &&
-               succeeded(apus_session_create(model, options, &session), "session");
+  bool ready = succeeded(apus_model_create_from_path(path, &model)) &&
+               succeeded(apus_options_create(&options)) &&
+               succeeded(apus_options_set_threads(options, threads)) &&
+               succeeded(apus_options_set_optimization_level(options, level)) &&
+               succeeded(apus_session_create(model, options, &session));
   size_t input_count = apus_session_input_count(session), output_count = apus_session_output_count(session);
   ready = ready && input_count <= MOST_VALUES && output_count <= MOST_VALUES;
   for (size_t i = 0; ready && i < input_count; i++) ready = (inputs[i] = zeros(apus_session_input_type(session, i))) != NULL;
   /* The first run makes the results, which the others write into. */
   for (int i = 0; ready && i < WARM_UP; i++) {
     ready = succeeded(
-        apus_session_run(session, (const apus_value *const *)inputs, input_count, outputs, output_count, NULL), "run");
+        apus_session_run(session, (const apus_value *const *)inputs, input_count, outputs, output_count, NULL));
   }
   if (ready) {
     allocations = trace_count = 0;

@@ -5,22 +5,10 @@
 #include <string.h>
 
 #include "apus.h"
-
-static int failures;
-
-static void expect(int condition, const char *what) {
-  printf("%s: %s\n", condition ? "ok" : "FAILED", what);
-  failures += !condition;
-}
+#include "expect.h"
 
 static void expect_error(apus_error *error, apus_error_code code, const char *what) {
   expect(error != NULL && apus_error_get_code(error) == code && apus_error_message(error)[0] != 0, what);
-  apus_error_destroy(error);
-}
-
-static void expect_success(apus_error *error, const char *what) {
-  if (error) printf("  %s\n", apus_error_message(error));
-  expect(error == NULL, what);
   apus_error_destroy(error);
 }
 

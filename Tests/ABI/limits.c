@@ -10,24 +10,11 @@
 #include <unistd.h>
 
 #include "apus.h"
+#include "expect.h"
 
 enum { PIXELS = 64, CLASSES = 10, LARGE = 100000 };
 
-static int failures;
 static float *pixels;
-
-static void expect(int condition, const char *what) {
-  printf("%s: %s\n", condition ? "ok" : "FAILED", what);
-  fflush(stdout);
-  failures += !condition;
-}
-
-static int succeeded(apus_error *error) {
-  if (!error) return 1;
-  printf("  %s\n", apus_error_message(error));
-  apus_error_destroy(error);
-  return 0;
-}
 
 static apus_session *session(size_t memory_limit) {
   apus_model *model = NULL;

@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #include "apus.h"
+#include "expect.h"
 
-enum { MOST_VALUES = 64, MOST_RANK = 16 };
+enum { MOST_VALUES = 64 };
 static const double allowed = 1.3;
 
 /* ---- A model, written as the wire format has it. */
@@ -167,27 +168,6 @@ static size_t reset_peak(void) {
   return written ? status("VmRSS") : 0;
 }
 
-static bool succeeded(apus_error *error, const char *what) {
-  if (!error) return true;
-  printf("%s: %s\n", what, apus_error_message(error));
-  apus_error_destroy(error);
-  return false;
-}
-
-static apus_value *zeros(const apus_type *type) {
-  size_t rank = 0;
-  int64_t dimensions[MOST_RANK];
-  apus_value *value = NULL;
-  if (!apus_type_rank(type, &rank) || rank > MOST_RANK) return NULL;
-  for (size_t axis = 0; axis < rank; axis++) {
-    int64_t size = apus_type_dimension(type, axis, NULL);
-    dimensions[axis] = size < 0 ? 1 : size;
-  }
-  if (!succeeded(apus_value_create_tensor(apus_type_element_type(type), dimensions, rank, &value), "input")) return NULL;
-  memset(apus_value_data(value), 0, apus_value_size(value));
-  return value;
-}
-
 /* Loads from `path` or from `model`, runs once; gives the peak of memory over what there was before, 0 on failure. */
 static size_t peak(const char *path, const buffer *contents, apus_optimization_level level) {
   apus_model *model = NULL;
@@ -197,17 +177,16 @@ static size_t peak(const char *path, const buffer *contents, apus_optimization_l
   size_t before = reset_peak(), result = 0, arena = 0;
   bool ready = before > 0 &&
                succeeded(contents ? apus_model_create_from_bytes(contents->data, contents->size, NULL, NULL, NULL, NULL, &model)
-                                  : apus_model_create_from_path(path, &model),
-                         "load") &&
-               succeeded(apus_options_create(&options), "options") && succeeded(apus_options_set_threads(options, 1), "threads") &&
-               succeeded(apus_options_set_optimization_level(options, level), "level");
+                                  : apus_model_create_from_path(path, &model)) &&
+               succeeded(apus_options_create(&options)) && succeeded(apus_options_set_threads(options, 1)) &&
+               succeeded(apus_options_set_optimization_level(options, level));
   size_t loaded = status("VmHWM");
-  ready = ready && succeeded(apus_session_create(model, options, &session), "session");
+  ready = ready && succeeded(apus_session_create(model, options, &session));
   size_t made = status("VmHWM");
   size_t input_count = apus_session_input_count(session), output_count = apus_session_output_count(session);
   ready = ready && input_count <= MOST_VALUES && output_count <= MOST_VALUES;
   for (size_t i = 0; ready && i < input_count; i++) ready = (inputs[i] = zeros(apus_session_input_type(session, i))) != NULL;
-  ready = ready && succeeded(apus_session_run(session, (const apus_value *const *)inputs, input_count, outputs, output_count, NULL), "run");
+  ready = ready && succeeded(apus_session_run(session, (const apus_value *const *)inputs, input_count, outputs, output_count, NULL));
   if (ready) {
     result = status("VmHWM") - before;
     arena = status("VmRSS") - before;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apus.h"
+#include "expect.h"
 
 /* x -> Relu -> my.domain.Scaled(factor = 2.5, axes = [1, 2]) -> Neg -> y, with version 2 of my.domain. */
 static const unsigned char model_bytes[] = {
@@ -14,22 +15,9 @@ static const unsigned char model_bytes[] = {
     110, 98, 9, 10, 1, 121, 18, 4, 10, 2, 8, 1, 66, 4, 10, 0, 16, 17, 66, 13, 10, 9, 109, 121, 46, 100, 111, 109,
     97, 105, 110, 16, 2};
 
-static int failures;
-
-static void expect(int condition, const char *what) {
-  printf("%s: %s\n", condition ? "ok" : "FAILED", what);
-  failures += !condition;
-}
-
 static void expect_error(apus_error *error, apus_error_code code, const char *part, const char *what) {
   expect(error != NULL && apus_error_get_code(error) == code && strstr(apus_error_message(error), part) != NULL, what);
   if (error) printf("  %s\n", apus_error_message(error));
-  apus_error_destroy(error);
-}
-
-static void expect_success(apus_error *error, const char *what) {
-  if (error) printf("  %s\n", apus_error_message(error));
-  expect(error == NULL, what);
   apus_error_destroy(error);
 }
 

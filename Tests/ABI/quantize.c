@@ -5,23 +5,9 @@
 #include <string.h>
 
 #include "apus.h"
+#include "expect.h"
 
 enum { PICTURES = 16, PIXELS = 64, CLASSES = 10 };
-
-static int failures;
-
-static void expect(int condition, const char *what) {
-  printf("%s: %s\n", condition ? "ok" : "FAILED", what);
-  fflush(stdout);
-  failures += !condition;
-}
-
-static int succeeded(apus_error *error) {
-  if (!error) return 1;
-  printf("  %s\n", apus_error_message(error));
-  apus_error_destroy(error);
-  return 0;
-}
 
 /* Whether the call failed with `code` and a message that holds `text`. */
 static int refused(apus_error *error, apus_error_code code, const char *text) {

@@ -11,20 +11,7 @@
 #include <time.h>
 
 #include "apus.h"
-
-static int failures;
-
-static void expect(int condition, const char *what) {
-  printf("%s: %s\n", condition ? "ok" : "FAILED", what);
-  failures += !condition;
-}
-
-static int succeeded(apus_error *error) {
-  if (!error) return 1;
-  printf("  %s\n", apus_error_message(error));
-  apus_error_destroy(error);
-  return 0;
-}
+#include "expect.h"
 
 static int thread_count(void) {
   int count = 0;
