@@ -138,6 +138,8 @@ struct ConvTransposeOperator: Operator {
     // MARK: Preparation
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        // Nothing bounds the sizes of an output without elements.
+        if try context.outputShape(0).count == 0 { return PreparedKernel("nothing") { _ in } }
         if try context.type(0) == .float64 { return try prepareGeneric(Double.self, context) }
         return try context.throughFloat32(prepareFloat32)
     }

@@ -42,13 +42,14 @@ final class StridedCopy: Sendable {
     ///   - sourceStart, targetStart: where the element with all coordinates 0 lies, in elements
     ///   - width: bytes of an element: 1, 2, 4, 8 or 16
     ///
-    /// All addresses of the box must lie within the caller's memory, so that no product here can overflow.
+    /// All addresses of the box, if it has any, must lie within the caller's memory, so that no product here can overflow.
     init(extents: [Int], source: [Int], target: [Int], sourceStart: Int = 0, targetStart: Int = 0, width: Int) {
         isEmpty = extents.contains { $0 <= 0 }
         self.sourceStart = sourceStart &* width
         self.targetStart = targetStart &* width
         var axes: [Axis] = []
-        for index in extents.indices where extents[index] > 1 {
+        // An empty box has no addresses, and nothing bounds its other sides.
+        for index in extents.indices where !isEmpty && extents[index] > 1 {
             axes.append(Axis(extent: extents[index], source: source[index] &* width, target: target[index] &* width))
         }
         axes.sort { $0.target > $1.target }

@@ -274,3 +274,26 @@ def test_shapes_of_contributed_operators(name):
     op, inputs, outputs, attributes, constant, _ = contributed.CASES[name]
     raw, values = contributed.build(op, inputs, outputs, attributes, constant)
     outcomes(lambda changed: reshaped(raw, changed), values)
+
+
+@pytest.mark.parametrize("group", [1, 8])
+@pytest.mark.parametrize("padding", [1 << 58, 1 << 60, 1 << 61, (1 << 62) - 1])
+@pytest.mark.parametrize("shape", [[0, 8, 0], [0, 8, 16], [0, 8, 0, 16], [0, 8, 16, 16]], ids=str)
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
+def test_no_pictures_with_endless_padding(name, shape, padding, group):
+    """An output without elements may have sides beyond all bounds: it is made, or refused."""
+    axes = len(shape) - 2
+    kernel = np.zeros([8, 8 // group] + [5] * axes, np.float32)
+    node = helper.make_node(name, ["x", "w"], ["y"], group=group, pads=([padding] + [1] * (axes - 1)) * 2)
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [onnx.ValueInfoProto(name="y")],
+        [numpy_helper.from_array(kernel, "w")])
+    raw = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    for settings in CONFIGURATIONS:
+        settings = {key: value for key, value in settings.items() if value != ""}
+        try:
+            result = apus.InferenceSession(raw, apus.SessionOptions(**settings)).run(None, {"x": np.zeros(shape, np.float32)})[0]
+        except (apus.ApusError, ValueError) as error:
+            assert str(error)
+        else:
+            assert result.size == 0
