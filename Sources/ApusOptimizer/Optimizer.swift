@@ -48,6 +48,7 @@ package struct Optimizer {
         (2, NormalizationFusion()),
         (2, AttentionFusion()),
         (2, ProductFusion()),
+        (2, NarrowWeights()),
         (99, TransposeCancelling()),
         (99, ConstantFolding()),
         (99, CommonSubexpressions()),

@@ -134,6 +134,9 @@ struct BatchedProduct: @unchecked Sendable {
         let chunks = isParallel ? min(count, context.threads * 2) : 1
         let perChunk = (count + chunks - 1) / max(chunks, 1)
 
+        if try context.type(b) != .float32 {
+            return try narrowCall(context, product, a: a, b: b, bias: bias, residual: residual, activation: activation)
+        }
         let packed = try packedConstant(context, b, product, alpha)
         let packedBytes = packed == nil ? try product.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
         let chunkBytes = try packedBytes.adding(product.workspaceByteCount)
@@ -173,6 +176,41 @@ struct BatchedProduct: @unchecked Sendable {
                     product.run(args, workspace: own + packedBytes, pool: io.pool)
                 }
             }
+            withExtendedLifetime(fused) {}
+        }
+    }
+
+    /// Whether B may stay in memory as narrow as it is, as a constant of one of `NarrowProduct.types`.
+    func keepsNarrow(_ context: PrepareContext, b: Int, alpha: Float) throws -> Bool {
+        NarrowProduct.types.contains(try context.type(b)) && context.constant(b) != nil && alpha == 1 && count == 1 && bMatrices == 1
+            && m > 0 && n > 0 && k > 0 && (aLayout.columnStride == 1 || k == 1) && (bLayout.columnStride == 1 || bLayout.rowStride == 1)
+    }
+
+    /// A product with narrow constant weights; `keepsNarrow` has said that it may be.
+    private func narrowCall(
+        _ context: PrepareContext, _ product: FloatProduct, a: Int, b: Int, bias: Int?, residual: Int?, activation: FusedActivation
+    ) throws -> Call {
+        guard
+            let narrow = try NarrowProduct(
+                levels: context.levels, product, type: try context.type(b), aColumnStride: aLayout.columnStride)
+        else { throw ApusError(.internal, "a product with weights of \(try context.type(b).name) has no kernel") }
+        let bLayout = bLayout
+        let packed = try context.packed(b, key: narrow.packedKey("strides \(bLayout.rowStride) \(bLayout.columnStride)")) { tensor, budget in
+            try narrow.pack(tensor, rowStride: bLayout.rowStride, columnStride: bLayout.columnStride, budget: budget)
+        }
+        guard let packed else { throw ApusError(.internal, "weights of \(try context.type(b).name) are no constant") }
+        let fused = activation.prepared(context.levels)
+        var template = product.arguments(aStride: aLayout.rowStride, cStride: n)
+        template.epilogue = fused.epilogue
+        template.epilogue.residual_stride = n
+        let arguments = template, aOffset = aOffset(0)
+        return Call(kernelName: narrow.kernelName, workspaceByteCount: narrow.workspaceByteCount) { io, c, workspace in
+            var args = arguments
+            args.a = io.input(a, as: Float.self) + aOffset
+            args.c = c
+            if let bias { args.epilogue.bias = io.input(bias, as: Float.self) }
+            if let residual { args.epilogue.residual = io.input(residual, as: Float.self) }
+            narrow.run(args, packed: UnsafeRawPointer(packed.base), workspace: workspace, pool: io.pool)
             withExtendedLifetime(fused) {}
         }
     }

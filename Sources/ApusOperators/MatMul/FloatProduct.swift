@@ -183,6 +183,12 @@ struct FloatProduct: @unchecked Sendable {
     /// Number of independent pieces of the work.
     var sliceCount: Int { rowSlices * columnSlices }
 
+    /// The rows and columns of C of one piece.
+    func slice(_ index: Int) -> (rows: Range<Int>, columns: Range<Int>) {
+        let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
+        return (row..<min(m, row + rowStep), column..<min(n, column + columnStep))
+    }
+
     /// Scratch memory for one piece.
     var sliceWorkspaceByteCount: Int { sliceWorkspace }
 

@@ -7,7 +7,8 @@ import CApusKernels
 ///
 /// `com.microsoft.FusedMatMul` adds alpha and transpositions. `apus.MatMul`, which the optimiser makes, computes
 /// activation(alpha · A · B + bias + residual): inputs A, B, bias [n] (optional), residual (optional, of the output's
-/// shape); attributes transB, alpha, activation, activation_params. It takes floats of 16 and 32 bits.
+/// shape); attributes transB, alpha, activation, activation_params. It takes floats of 16 and 32 bits, and as B narrower ones beside
+/// others, too. Constant B of 8 and 16 bits stays as it is in memory.
 struct MatMulOperator: Operator {
     static let schemas = [
         Schema("MatMul", since: [1, 9, 13], inputs: 2...2),
@@ -60,9 +61,10 @@ struct MatMulOperator: Operator {
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        let type = try context.commonType(0..<(isFused ? 4 : 2))
+        let type = try context.commonType(isFused ? [0, 2, 3] : [0, 1])
         let allowed = isFused ? [.float32, .float16, .bfloat16] : productTypes
         _ = try context.type(0, oneOf: allowed)
+        if isFused { _ = try context.type(1, oneOf: [type] + NarrowProduct.types) }
         guard let a = try context.shape(0).dimensions, let b = try context.shape(1).dimensions else {
             return [ValueInfo(type, .unknown)]
         }
@@ -106,7 +108,10 @@ struct MatMulOperator: Operator {
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let type = try context.type(0)
-        if type == .float32 || type.isShortFloat { return try context.throughFloat32(prepareFloat32) }
+        if type == .float32 || type.isShortFloat {
+            let keepsNarrow = try geometry(context).keepsNarrow(context, b: 1, alpha: alpha)
+            return try context.through(.float32, NarrowProduct.types, except: keepsNarrow ? [1] : [], prepareFloat32)
+        }
         return try withProductElement(type) { try prepareGeneric($0, context) }
     }
 

@@ -1,7 +1,9 @@
-// Products of one row and a matrix that is used once and so not worth packing: attention of a single query.
+// Products of one row: with a matrix that is used once and so not worth packing, as in attention of a single query, and with
+// weights of 16 bits, which are widened in registers.
 #ifndef APUS_ROWPRODUCT_H
 #define APUS_ROWPRODUCT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +12,20 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/// y[j] = sum over i < k of x[i] * B[i][j], for j < n; 0 where k is 0. B consists of bf16 numbers or else f16 ones, in panels of nr
+/// columns, the last one filled up with zeros: B[i][j] is b[(j / nr * k + i) * nr + j % nr]. nr is that of the level's kernel
+/// of apus_sgemm.h.
+///
+/// Sums are taken as apus_sgemm_run takes them on the level's kernel: over pieces of k of nearly equal size, as few as have at most
+/// k_block terms; each piece from 0 on and in order, then the pieces in order.
+typedef struct apus_rowproduct_narrow_args {
+  size_t n, k, nr, k_block;
+  const float *x;
+  const uint16_t *b;
+  bool is_bfloat;
+  float *y;
+} apus_rowproduct_narrow_args;
 
 /// `a` has `rows` rows of n contiguous floats, `stride` floats apart. Nothing outside the given elements is touched; `y` is
 /// disjoint from the inputs; unaligned is fine; nothing is allocated; callable from any thread. Each element of y is summed in
@@ -21,6 +37,7 @@ typedef struct apus_rowproduct_kernels {
   void (*dot)(size_t rows, size_t n, const float *a, size_t stride, const float *x, float *y);
   /// y[i] = sum over r < rows of x[r] * a[r * stride + i], for i < n; 0 where rows is 0.
   void (*combine)(size_t rows, size_t n, const float *a, size_t stride, const float *x, float *y);
+  void (*narrow)(const apus_rowproduct_narrow_args *args);
 } apus_rowproduct_kernels;
 
 /// All levels this build contains, best first and `generic` last; NULL from the end on. Not all may run on this CPU.

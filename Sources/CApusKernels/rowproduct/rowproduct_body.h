@@ -56,10 +56,95 @@ static void rowproduct_combine(size_t rows, size_t n, const float *a, size_t str
   if (i < n) rowproduct_combine_strips(1, n - i, rows, a + i, stride, x, y + i);
 }
 
+// f16 numbers as floats, exactly. Where there is no instruction for it the exponent is moved into place and re-biased by a
+// multiplication, which makes subnormals right, too.
+APUS_INLINE vf rowproduct_f16(const uint16_t *p) {
+#ifdef V_LOAD_F16
+  return V_LOAD_F16(p);
+#else
+  const vi code = vi_load_u16(p);
+  const vi magnitude = vi_shl(vi_and(code, vi_set1(0x7fff)), 13), sign = vi_shl(vi_and(code, vi_set1(0x8000)), 16);
+  const vf scaled = v_mul(vi_float(magnitude), v_set1(0x1p112f));
+  const vf special = vi_float(vi_or(magnitude, vi_set1(0x7f800000)));
+  const vf number = v_select(v_le(v_set1(65536.0f), scaled), special, scaled);
+  return vi_float(vi_or(v_bits(number), sign));
+#endif
+}
+
+APUS_INLINE vf rowproduct_narrow_load(const uint16_t *p, bool is_bfloat) {
+  return is_bfloat ? vi_float(vi_shl(vi_load_u16(p), 16)) : rowproduct_f16(p);
+}
+
+enum { NARROW_SUMS = 8, NARROW_AHEAD = 512 }; // vectors of sums at once; numbers of a panel that are asked for ahead of their use
+
+/// `panels` panels, `vectors` vectors of each from the same column on; y has room for `columns` numbers of the last panel.
+APUS_INLINE void rowproduct_narrow_strip(const apus_rowproduct_narrow_args *args, const int panels, const int vectors, bool is_bfloat,
+                                         const uint16_t *b, float *y, size_t columns) {
+  const size_t nr = args->nr, step = nr * args->k;
+  const size_t pieces = args->k / args->k_block + (args->k % args->k_block != 0);
+  const size_t length = pieces ? args->k / pieces : 0, longer = pieces ? args->k % pieces : 0;
+  vf total[NARROW_SUMS];
+  for (int s = 0; s < panels * vectors; s++) total[s] = v_set1(0);
+  const float *x = args->x;
+  for (size_t piece = 0; piece < pieces; piece++) {
+    vf sum[NARROW_SUMS];
+    for (int s = 0; s < panels * vectors; s++) sum[s] = v_set1(0);
+    const size_t terms = length + (piece < longer);
+    for (size_t i = 0; i < terms; i++, b += nr) {
+      const vf left = v_set1(*x++);
+      for (int p = 0; p < panels; p++) {
+        __builtin_prefetch(b + (size_t)p * step + NARROW_AHEAD, 0, 2);
+        for (int v = 0; v < vectors; v++)
+          sum[p * vectors + v] = v_fma(left, rowproduct_narrow_load(b + (size_t)p * step + (size_t)v * VW, is_bfloat), sum[p * vectors + v]);
+      }
+    }
+    for (int s = 0; s < panels * vectors; s++) total[s] = piece ? v_add(total[s], sum[s]) : sum[s];
+  }
+  for (int p = 0; p < panels; p++) {
+    for (int v = 0; v < vectors; v++) {
+      const size_t first = (size_t)v * VW, left = p < panels - 1 ? first + VW : columns;
+      if (left <= first) break;
+      if (left - first >= VW) v_store(y + (size_t)p * nr + first, total[p * vectors + v]);
+      else v_store_n(y + (size_t)p * nr + first, left - first, total[p * vectors + v]);
+    }
+  }
+}
+
+APUS_INLINE void rowproduct_narrow_panels(const apus_rowproduct_narrow_args *args, const int vectors, bool is_bfloat) {
+  const size_t nr = args->nr, step = nr * args->k;
+  const int most = NARROW_SUMS / vectors;
+  for (size_t j = 0; j < args->n;) {
+    const size_t left = args->n - j;
+    const bool is_wide = left > (size_t)(most - 1) * nr;
+    const size_t panels = is_wide ? (size_t)most : 1, width = left < panels * nr ? left : panels * nr;
+    // Columns of the last panel.
+    const size_t columns = width - (panels - 1) * nr;
+    for (size_t first = 0; first < nr; first += (size_t)vectors * VW) {
+      const size_t own = columns > first ? columns - first : 0;
+      const uint16_t *b = args->b + j / nr * step + first;
+      if (is_wide) rowproduct_narrow_strip(args, most, vectors, is_bfloat, b, args->y + j + first, own);
+      else rowproduct_narrow_strip(args, 1, vectors, is_bfloat, b, args->y + j + first, own);
+    }
+    j += width;
+  }
+}
+
+static void rowproduct_narrow(const apus_rowproduct_narrow_args *args) {
+  if (args->nr % (4 * VW) == 0) {
+    if (args->is_bfloat) rowproduct_narrow_panels(args, 4, true);
+    else rowproduct_narrow_panels(args, 4, false);
+  } else if (args->is_bfloat) {
+    rowproduct_narrow_panels(args, 2, true);
+  } else {
+    rowproduct_narrow_panels(args, 2, false);
+  }
+}
+
 extern const apus_rowproduct_kernels APUS_NAME(apus_rowproduct, APUS_LEVEL);
 const apus_rowproduct_kernels APUS_NAME(apus_rowproduct, APUS_LEVEL) = {
     .name = APUS_TEXT(APUS_LEVEL),
     .isa = APUS_LEVEL_ISA,
     .dot = rowproduct_dot,
     .combine = rowproduct_combine,
+    .narrow = rowproduct_narrow,
 };

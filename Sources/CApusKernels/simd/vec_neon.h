@@ -97,6 +97,7 @@ APUS_INLINE vi vi_load_s8(const int8_t *p) {
   return vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four))));
 }
 APUS_INLINE vi vi_load_u16(const uint16_t *p) { return vreinterpretq_s32_u32(vmovl_u16(vld1_u16(p))); }
+#define V_LOAD_F16(p) vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
 APUS_INLINE vi vi_load_s16(const int16_t *p) { return vmovl_s16(vld1_s16(p)); }
 APUS_INLINE void vi_store_low8(uint8_t *p, vi x) {
   const int16x4_t half = vmovn_s32(x);

@@ -164,4 +164,21 @@ import Testing
         try Optimizer(level: 99).run(graph)
         #expect(graph.operators == ["MatMul", "Add"])
     }
+
+    /// Large weights of 16 bits behind a Cast, and a Transpose, are not widened in memory; results are those of the graph as written.
+    @Test(arguments: [ElementType.float16, .bfloat16, .float8e4m3fn])
+    mutating func narrowWeightsStayNarrow(_ type: ElementType) throws {
+        let builder = GraphBuilder(opset: 21)
+        let x = builder.input("x", .float32, [1, 600])
+        let codes = (0..<360_000).map { _ in random.int(type.bitWidth == 8 ? 120 : 0x3c00) }
+        let first = builder.constant(
+            type.bitWidth == 8 ? try Tensor(type, [600, 600], codes.map { UInt8($0) }) : try Tensor(type, [600, 600], codes.map { UInt16($0) }))
+        let wide = builder.node("Cast", [first], ["to": .int(1)])
+        let product = builder.node("MatMul", [x, wide])
+        let turned = builder.node("Transpose", [builder.node("Cast", [first], ["to": .int(1)])], ["perm": .ints([1, 0])])
+        builder.output(builder.node("MatMul", [builder.node("Tanh", [product]), turned]), "y")
+        let graph = try expectSame(builder.graph)
+        #expect(graph.operators == ["apus.MatMul", "apus.MatMul"], "\(GraphPrinter.text(graph))")
+        #expect(try expectSame(builder.graph, without: ["NarrowWeights"]).operators.contains("Cast"))
+    }
 }
