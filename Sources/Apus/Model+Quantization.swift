@@ -109,6 +109,8 @@ extension Model {
         model.irVersion = max(imported.irVersion, 4, OpsetUpgrade.irVersion(for: opset))
         model.opsets = imported.opsets.filter { !($0.domain.isEmpty || $0.domain.equals("ai.onnx")) }
         model.opsets.insert((.empty, Int64(opset)), at: 0)
+        let contributed = ByteString("com.microsoft")
+        if graph.uses(contributed), !model.opsets.contains(where: { $0.domain == contributed }) { model.opsets.append((contributed, 1)) }
         return model
     }
 
@@ -122,5 +124,12 @@ extension Model {
         copy.documentation = model.documentation
         copy.metadata = model.metadata
         return copy
+    }
+}
+
+extension Graph {
+    /// Whether operators of `domain` are among the nodes, those of subgraphs included.
+    fileprivate func uses(_ domain: ByteString) -> Bool {
+        nodes.contains { node in node.domain == domain.description || node.subgraphs.contains { $0.uses(domain) } }
     }
 }

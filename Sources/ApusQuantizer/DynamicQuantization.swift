@@ -13,7 +13,8 @@ struct DynamicQuantization {
         product.weights == 1 && graph.nodes[product.node].integer("transA", 0) == 0
     }
 
-    func quantized(_ products: [Product]) throws -> Graph {
+    /// - Parameter recurrent: LSTM nodes.
+    func quantized(_ products: [Product], _ recurrent: [Layer]) throws -> Graph {
         let copy = graph.copy()
         let writer = QuantizationWriter(copy, opset: opset)
         var quantized: [ValueID: [ValueID]] = [:]
@@ -26,6 +27,7 @@ struct DynamicQuantization {
                 try replace(product, node, tensor, of: id, by: input, writer)
             }
         }
+        try DynamicRecurrence(graph: graph, isPerChannel: isPerChannel).replace(recurrent, writer)
         writer.editor.removeDeadCode()
         try writer.editor.commit()
         return copy

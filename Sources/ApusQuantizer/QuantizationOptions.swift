@@ -118,9 +118,14 @@ struct NodeSelection {
 
     /// Throws `notFound` where a pattern fits no node: a typing error should not pass for a choice.
     func check(_ graph: Graph) throws {
+        func isUsed(_ pattern: [UInt8], _ graph: Graph) -> Bool {
+            graph.nodes.contains { node in
+                NodeSelection.names(node, graph).contains { NodeSelection.fits(pattern[...], $0[...]) }
+                    || node.subgraphs.contains { isUsed(pattern, $0) }
+            }
+        }
         for pattern in include + exclude {
-            let isUsed = graph.nodes.contains { node in NodeSelection.names(node, graph).contains { NodeSelection.fits(pattern[...], $0[...]) } }
-            guard isUsed else {
+            guard isUsed(pattern, graph) else {
                 throw ApusError(
                     .notFound, "\"\(ByteString(pattern))\" is no operator of the model, and no name of a node or of its first output")
             }

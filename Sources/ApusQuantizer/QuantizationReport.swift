@@ -38,6 +38,8 @@ public struct QuantizationReport: Sendable {
     public internal(set) var bytesBefore = 0
     public internal(set) var bytesAfter = 0
     public internal(set) var layers: [Layer] = []
+    /// What stays in float although it multiplies by weights, and why: a sentence for each kind.
+    public internal(set) var notes: [String] = []
     /// Whether channels of adjacent convolutions were equalised.
     public internal(set) var isEqualized = false
     /// Samples: batches of data that were given.
@@ -76,6 +78,7 @@ public struct QuantizationReport: Sendable {
               "bytes_after": \(bytesAfter),
               "equalized": \(isEqualized),
               "batches": \(batchCount),
+              "notes": [\(notes.map(QuantizationReport.quoted).joined(separator: ", "))],
               "before": \(quality(before)),
               "after": \(quality(after)),
               "seconds_before": \(number(secondsBefore)),

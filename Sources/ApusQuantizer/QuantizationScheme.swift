@@ -85,6 +85,7 @@ struct DynamicScheme: QuantizationScheme {
     let layers: [Layer]
     let selected: Set<Int>
     private let products: [Product]
+    private let recurrent: [Layer]
     private let opset: Int
     private let isPerChannel: Bool
     private let weightErrors: [Int: Double]
@@ -94,14 +95,17 @@ struct DynamicScheme: QuantizationScheme {
         self.opset = opset
         self.isPerChannel = isPerChannel
         products = finder.products().filter { DynamicQuantization.takes($0, finder.graph) }
-        layers = products.map { Layer(node: $0.node, name: $0.name, output: $0.output) }
+        recurrent = DynamicRecurrence.nodes(finder)
+        layers = (products.map { Layer(node: $0.node, name: $0.name, output: $0.output) } + recurrent).sorted { $0.node < $1.node }
         selected = Set(layers.map(\.node).filter(selects))
         weightErrors = try BiasCorrection(graph: graph, isPerChannel: isPerChannel).weightErrors(products)
+            .merging(DynamicRecurrence(graph: graph, isPerChannel: isPerChannel).weightErrors(recurrent), uniquingKeysWith: max)
     }
 
     func quantized(leaving left: Set<Int>) throws -> QuantizedModel {
-        let taken = products.filter { selected.contains($0.node) && !left.contains($0.node) }
-        let graph = try DynamicQuantization(graph: graph, opset: opset, isPerChannel: isPerChannel).quantized(taken)
+        func isTaken(_ node: Int) -> Bool { selected.contains(node) && !left.contains(node) }
+        let graph = try DynamicQuantization(graph: graph, opset: opset, isPerChannel: isPerChannel).quantized(
+            products.filter { isTaken($0.node) }, recurrent.filter { isTaken($0.node) })
         return QuantizedModel(graph: graph, weightErrors: weightErrors.filter { !left.contains($0.key) })
     }
 

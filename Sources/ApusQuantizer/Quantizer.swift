@@ -77,12 +77,9 @@ package final class Quantizer {
         _ finder: ProductFinder, _ selection: NodeSelection, _ opset: Int, _ evaluation: Evaluation?, _ report: inout QuantizationReport
     ) throws -> Graph {
         var scheme = try scheme(finder, selection, opset)
-        guard !scheme.selected.isEmpty else {
-            throw ApusError(
-                .invalidArgument, scheme.layers.isEmpty
-                    ? "there is nothing to quantise: outside of subgraphs the model has no \(layersOfMethod)"
-                    : "there is nothing to quantise: include and exclude leave none of the \(scheme.layers.count) layers")
-        }
+        let hasSubgraphs = finder.graph.nodes.contains { !$0.subgraphs.isEmpty }
+        let takesSubgraphs = options.method != .static && hasSubgraphs
+        if scheme.selected.isEmpty && !takesSubgraphs { throw nothingToQuantize(layers: scheme.layers.count, hasSubgraphs) }
         if options.method == .static, options.equalization != .never, let evaluation,
             let equal = try equalized(finder, selection, opset), try isBetter(equal, than: scheme, evaluation)
         {
@@ -90,20 +87,55 @@ package final class Quantizer {
             report.isEqualized = true
         }
         var choice: LayerChoice.Result?
-        if let drop = options.maximumDrop, let evaluation {
+        if let drop = options.maximumDrop, let evaluation, !scheme.selected.isEmpty {
             choice = try LayerChoice(scheme: scheme, evaluation: evaluation, maximumDrop: drop, say: say).run()
         }
         say("Writing codes", 0.85)
         let result = try scheme.quantized(leaving: choice?.left ?? [])
         try describe(scheme, result, choice, &report)
+        report.notes = try notes(scheme)
+        if takesSubgraphs {
+            report.layers += try SubgraphQuantization(evaluator: settings.evaluator) { try self.scheme($0, selection, opset) }.apply(to: result.graph)
+            if !report.layers.contains(where: \.isQuantized) { throw nothingToQuantize(layers: report.layers.count, false) }
+        }
         return result.graph
+    }
+
+    private func nothingToQuantize(layers: Int, _ hasSubgraphs: Bool) -> ApusError {
+        ApusError(
+            .invalidArgument, layers == 0
+                ? "there is nothing to quantise: \(hasSubgraphs ? "outside of subgraphs " : "")the model has no \(layersOfMethod)"
+                : "there is nothing to quantise: include and exclude leave none of the \(layers) layers")
+    }
+
+    /// What stays in float although it multiplies by weights, and why.
+    private func notes(_ scheme: any QuantizationScheme) throws -> [String] {
+        guard options.method != .weights else { return [] }
+        var notes: [String] = []
+        let known = Set(scheme.layers.map(\.node)), graph = scheme.graph
+        let recurrent = graph.nodes.indices.filter { ["GRU", "LSTM", "RNN"].contains(graph.nodes[$0].opType) && !known.contains($0) }
+        if !recurrent.isEmpty {
+            let operators = Set(recurrent.map { graph.nodes[$0].opType }).sorted().joined(separator: ", ")
+            notes.append(
+                "\(recurrent.count) recurrent \(recurrent.count == 1 ? "node stays" : "nodes stay") in float (\(operators)): the dynamic method "
+                    + "quantises LSTM with constant weights, the weights method stores those of each in 8 bits")
+        }
+        if options.method == .static {
+            let inner = try SubgraphQuantization.products(of: graph, settings.evaluator)
+            if inner.count > 0 {
+                notes.append(
+                    "\(inner.count) \(inner.count == 1 ? "product" : "products") in subgraphs of \(inner.operators.joined(separator: ", ")) "
+                        + "stay in float: activations are measured outside of subgraphs; the dynamic and weights methods take them")
+            }
+        }
+        return notes
     }
 
     /// What the method quantises, for a message.
     private var layersOfMethod: String {
         switch options.method {
         case .static: "Conv, Gemm or MatMul of float32 that integers could compute"
-        case .dynamic: "Conv, Gemm or MatMul of float32 with constant weights"
+        case .dynamic: "Conv, Gemm, MatMul or LSTM of float32 with constant weights"
         case .weights: options.weightType == .int4 ? "Gemm or MatMul with constant float32 matrices" : "constant float32 weights"
         }
     }

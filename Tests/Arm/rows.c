@@ -319,6 +319,16 @@ static void check_rowproduct(const apus_rowproduct_kernels *kernel, size_t n) {
   generic->combine(rows, n, a, stride, weights, sum);
   kernel->combine(rows, n, a, stride, weights, same);
   expect_near(same, sum, n, 5e-7 * (double)(rows + 2), "combine");
+
+  const size_t nr = 16, panels = (n + nr - 1) / nr, elements = panels * rows * nr;
+  uint16_t *b = guarded(elements * sizeof *b, where);
+  for (size_t i = 0; i < elements; i++) b[i] = (uint16_t)(below(0x3c00) | (coin() ? 0x8000u : 0));
+  float *narrow = guarded(n * sizeof *narrow, where), *wide = guarded(n * sizeof *wide, where);
+  apus_rowproduct_narrow_args args = {.n = n, .k = rows, .nr = nr, .k_block = 5, .x = weights, .b = b, .is_bfloat = coin(), .y = wide};
+  generic->narrow(&args);
+  args.y = narrow;
+  kernel->narrow(&args);
+  expect_near(narrow, wide, n, 5e-7 * (double)(rows + 2), "narrow");
 }
 
 #define TEST_FAMILY(NAME, TYPE, LEAST)                             \

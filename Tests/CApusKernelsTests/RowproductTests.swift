@@ -57,4 +57,31 @@ import Testing
             }
         }
     }
+
+    /// Weights of 16 bits in panels as wide as the level's product of matrices has them: every number of columns, sums in one piece and in several.
+    @Test(arguments: levels) func narrow(level: Level) throws {
+        let kernels = try Self.kernels(level), function = try #require(kernels.narrow)
+        let nr = try #require(apus_sgemm_select(1 << kernels.isa.rawValue)).pointee.nr
+        var random = SplitMix(33)
+        for edge in edges {
+            for n in Self.sizes + [130, 200, 300] {
+                for k in [0, 1, 4, 11] {
+                    let panels = (n + nr - 1) / nr, isBFloat = k % 2 == 0
+                    let numbers = (0..<(panels * k * nr)).map { _ in Float(Int.random(in: -128...128, using: &random)) / 64 }
+                    let codes = numbers.map { isBFloat ? UInt16($0.bitPattern >> 16) : Float16($0).bitPattern }
+                    let b = GuardedBuffer(codes, guarding: edge.of(UInt16.self))
+                    let x = GuardedBuffer(random.floats(k, -1...1), guarding: edge.of(Float.self))
+                    let y = GuardedBuffer([Float](repeating: 9, count: n), guarding: edge.of(Float.self))
+                    var args = apus_rowproduct_narrow_args(
+                        n: n, k: k, nr: nr, k_block: 4, x: x.pointer, b: b.pointer, is_bfloat: isBFloat, y: y.pointer)
+                    function(&args)
+                    for j in 0..<n {
+                        let want = (0..<k).reduce(0.0) { $0 + Double(x[$1]) * Double(numbers[(j / nr * k + $1) * nr + j % nr]) }
+                        #expect(abs(Double(y[j]) - want) <= 1e-6 * Double(k + 1), "\(k)x\(n): \(y[j]) is not \(want)")
+                    }
+                    #expect(y.isIntact)
+                }
+            }
+        }
+    }
 }

@@ -41,6 +41,7 @@ struct QuantizationPage {
             <h1>\(escaped(name))</h1>
             <p>\(methodName): \(quantized) of \(report.layers.count) layers\(report.isEqualized ? ", channels equalised" : ""), \(judged)</p>
             \(table([["", "before", "after", ""]] + QuantizationSummary.rows(report, sizes), numeric: [1, 2]))
+            \(report.notes.map { "<p>\(escaped($0))</p>" }.joined(separator: "\n"))
             \(errors)
             \(histograms)
             <h2>Layers</h2>

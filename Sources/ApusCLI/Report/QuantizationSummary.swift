@@ -13,16 +13,22 @@ struct QuantizationSummary {
         lines.append("\(quantized.count) of \(report.layers.count) layers quantised\(report.isEqualized ? ", channels equalised" : "")")
         let left = report.layers.filter { !$0.isQuantized && $0.damage != nil }
         if !left.isEmpty { lines.append("left in float: \(left.map(\.name).joined(separator: ", "))") }
+        lines += report.notes
         let worst = report.layers.filter { ($0.outputError ?? 0) > 0 }.sorted { ($0.outputError ?? 0) > ($1.outputError ?? 0) }.prefix(5)
         if let largest = worst.first?.outputError, largest > 0 {
             lines.append("")
             lines += Format.table(
                 [["largest errors", "", "", ""]] + worst.map { layer in
                     let error = layer.outputError ?? 0
-                    return [layer.name, layer.operation, Self.percent(error), Terminal.bar(error / largest, width: 16)]
+                    return [Self.shortened(layer.name), layer.operation, Self.percent(error), Terminal.bar(error / largest, width: 16)]
                 }, numeric: [2])
         }
         self.lines = lines
+    }
+
+    /// Names that converters put together of many can be hundreds of characters long.
+    private static func shortened(_ name: String) -> String {
+        name.count <= 48 ? name : "\(name.prefix(24))…\(name.suffix(23))"
     }
 
     /// What is compared, before, after, and what that means.

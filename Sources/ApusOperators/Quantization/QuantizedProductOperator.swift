@@ -169,6 +169,9 @@ struct QuantizedProductOperator: Operator {
             run.packAll(tensor.pointer, storage.base, nil)
             return storage
         }
+        if let packed, let prepared = try prepareConstant(context, run, parameters, packed, biasColumnStride: biasStrides?.column) {
+            return prepared
+        }
         let packedBytes = packed == nil ? run.allPackedByteCount : 0
         let aBytes = form.quantizesA ? try aShape.count.roundedUp(to: 64) : 0
         let workspace = try packedBytes.adding(aBytes).adding(parameters.byteCount).adding(run.workspaceByteCount)
@@ -216,6 +219,70 @@ struct QuantizedProductOperator: Operator {
                     biasStrides.map { SumBias(values: io.input(index, as: Int32.self), rowStride: $0.row, columnStride: $0.column) }
                 },
                 bias: form.bias.flatMap { io.has($0) ? io.input($0, as: Float.self) : nil }, workspace: memory)
+        }
+    }
+
+    /// One product whose parameters are all constants: they are brought into the kernel's form once. nil for other products.
+    private func prepareConstant(
+        _ context: PrepareContext, _ run: QuantizedProductRun, _ parameters: Parameters, _ packed: Storage, biasColumnStride: Int?
+    ) throws -> (any PreparedNode)? {
+        let plan = run.plan, type = try context.outputType(0)
+        guard plan.count == 1, plan.m > 0, plan.n > 0, !run.isRowwise, !form.quantizesA, parameters.aScaleCount == 1,
+            parameters.aZeroPointCount == 1, [1, plan.n].contains(parameters.bScaleCount), [1, plan.n].contains(parameters.bZeroPointCount),
+            biasColumnStride ?? 1 == 1 || plan.n == 1
+        else { return nil }
+        for index in [form.aScale, form.bScale, form.aZeroPoint, form.bZeroPoint, form.outputScale, form.outputZeroPoint] {
+            if let index, context.has(index), context.constant(index) == nil { return nil }
+        }
+        func scales(_ index: Int?, _ count: Int) -> [Float] {
+            var result = [Float](repeating: 1, count: count)
+            if let index, let tensor = context.constant(index) { loadScales(tensor.type, tensor.pointer, &result, count: count) }
+            return result
+        }
+        func zeroPoints(_ index: Int?, _ count: Int) -> [Int32] {
+            var result = [Int32](repeating: 0, count: count)
+            if let index, let tensor = context.constant(index) { loadZeroPoints(tensor.type, tensor.pointer, &result, count: count) }
+            return result
+        }
+        let numbers = try plan.n.multiplied(by: 4).roundedUp(to: Storage.alignment)
+        let storage = try Storage.allocate(byteCount: numbers.multiplied(by: 2), budget: context.packed.budget, purpose: "scales")
+        let factors = storage.base.assumingMemoryBound(to: Float.self)
+        let bScales = scales(form.bScale, parameters.bScaleCount)
+        let outputScale = form.outputScale.flatMap { context.has($0) ? scales($0, 1)[0] : nil }
+        bScales.withUnsafeBufferPointer { pointer in
+            guard let base = pointer.baseAddress else { return }
+            fillProductScales(
+                factors, count: plan.n, a: alpha * scales(form.aScale, 1)[0], b: base, bStep: bScales.count == 1 ? 0 : 1, output: outputScale)
+        }
+        var template = run.product.arguments(
+            aStride: plan.aLayout.rowStride, aColumnStride: plan.aLayout.columnStride, cStride: plan.n, aIsSigned: run.aIsSigned,
+            bIsSigned: run.bIsSigned)
+        switch type {
+        case .int32: template.output = APUS_QGEMM_S32
+        case .float32: template.output = APUS_QGEMM_F32
+        default: template.requantize(type, zeroPoint: outputScale == nil ? 0 : zeroPoints(form.outputZeroPoint, 1)[0])
+        }
+        template.scales = UnsafePointer(factors)
+        template.a_zero_point = zeroPoints(form.aZeroPoint, 1)[0]
+        let points = zeroPoints(form.bZeroPoint, parameters.bZeroPointCount)
+        if points.allSatisfy({ $0 == points[0] }) {
+            template.b_zero_point = points[0]
+        } else {
+            let kept = (storage.base + numbers).assumingMemoryBound(to: Int32.self)
+            kept.update(from: points, count: points.count)
+            template.b_zero_points = UnsafePointer(kept)
+        }
+        template.b = UnsafeRawPointer(packed.base) + plan.bOffset(0) / max(1, plan.k * plan.n) * run.packedByteCount
+        let arguments = template, aInput = form.a, biasInput = form.bias.flatMap { type == .float32 && context.has($0) ? $0 : nil }
+        let aOffset = plan.aOffset(0), product = run.product, sumBias = biasColumnStride == nil ? nil : form.sumBias
+        return PreparedKernel("qgemm_" + String(cString: product.kernel.pointee.name), workspace: max(64, product.workspaceByteCount)) { io in
+            var args = arguments
+            args.a = io.input(aInput) + aOffset
+            args.c = io.output(0)
+            if let sumBias { args.sum_bias = io.input(sumBias, as: Int32.self) }
+            if let biasInput { args.bias = io.input(biasInput, as: Float.self) }
+            product.run(args, workspace: io.workspace, pool: io.pool)
+            withExtendedLifetime((storage, packed)) {}
         }
     }
 
@@ -302,7 +369,7 @@ private struct QuantizedProductRun: @unchecked Sendable {
     let allPackedByteCount: Int
     let workspaceByteCount: Int
     /// Whether scales or addends differ from row to row, which the kernel does not know: each row is a product of its own.
-    private let isRowwise: Bool
+    let isRowwise: Bool
     /// Parts of the batch that may run at the same time, and what each of them needs.
     private let chunks: Int
     private let chunkByteCount: Int
