@@ -7,7 +7,7 @@ import CApusKernels
 /// The standard operator has channels first: [N, C, D1, D2, ...]. `apus.Conv`, which the optimiser makes, has channels last,
 /// [N, D1, D2, ..., C], for float32 and the 16-bit floats, and computes activation(X * (W · weight_scale) + bias + residual): inputs X, W
 /// (as the standard operator has it), bias [M] (optional), residual (optional, of the output's shape), weight_scale [M]
-/// (optional, constant as W then must be); attributes of Conv, activation, activation_params; channels_first, which says
+/// (optional, constant as W then must be), where W may be of a narrower type of floats than the others; attributes of Conv, activation, activation_params; channels_first, which says
 /// that X, residual and output have the standard operator's layout; input_first, which says that only X has; winograd: the greatest tile, 2 or 4, with which a 3×3
 /// convolution may be computed by Winograd's transforms, 0 (default) for none; winograd_in_run, which says that its weights are
 /// transformed in each run, not kept so.
@@ -46,8 +46,9 @@ struct ConvOperator: Operator {
     var overwrites: [(output: Int, input: Int)] { isFused ? [(0, 3)] : [] }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        let type = try context.commonType(0..<5)
+        let type = try context.commonType(isFused ? [0, 2, 3, 4] : [0, 1, 2, 3, 4])
         _ = try context.type(0, oneOf: isFused ? [.float32, .float16, .bfloat16] : [.float32, .float16, .bfloat16, .float64])
+        if isFused { _ = try context.type(1, oneOf: [type] + NarrowProduct.types) }
         let x = try context.dimensions(0, rank: 3...), w = try context.dimensions(1, rank: 3...)
         guard let x, let w else {
             return [ValueInfo(type, (x ?? w).map { PartialShape.ofRank($0.count) } ?? .unknown)]
@@ -103,7 +104,9 @@ struct ConvOperator: Operator {
         // Nothing bounds the sizes of an output without elements.
         if try context.outputShape(0).count == 0 { return PreparedKernel("nothing") { _ in } }
         if try context.type(0) == .float64 { return try prepareGeneric(Double.self, context) }
-        return try context.throughFloat32(isLast ? prepareLast : prepareFirst)
+        // Constant weights are widened when they are packed.
+        return try context.through(
+            .float32, NarrowProduct.types, except: context.constant(1) == nil ? [] : [1], isLast ? prepareLast : prepareFirst)
     }
 
     private func convolution(_ context: PrepareContext, spatial: [Int], channels: Int, scale: Int?) throws -> FloatConvolution {

@@ -132,6 +132,8 @@ final class FloatConvolution: @unchecked Sendable {
         let method = method, byteCount = packedByteCount
         packed = try context.packed(weights, key: key) { tensor, budget in
             let storage = try Storage.allocate(byteCount: byteCount, budget: budget, purpose: "packed convolution weights")
+            // Narrow weights are widened for as long as they are being packed.
+            let tensor = try tensor.widened(budget)
             let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
             let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
             let target = storage.base.assumingMemoryBound(to: Float.self)

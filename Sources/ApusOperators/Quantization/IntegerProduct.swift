@@ -129,6 +129,16 @@ struct IntegerProduct: @unchecked Sendable {
         }
     }
 
+    /// As `run`, but the later half of the columns first if `isReversed`. Where every second one of many products with the same B goes
+    /// that way, it begins with what of B the one before has left in the first-level cache.
+    func run(_ args: apus_qgemm_args, workspace: UnsafeMutableRawPointer, pool: ThreadPool, isReversed: Bool) {
+        let nr = Int(kernel.pointee.nr), middle = n / nr / 2 * nr
+        guard isReversed, sliceCount == 1, middle > 0 else { return run(args, workspace: workspace, pool: pool) }
+        var args = args
+        apus_qgemm_run(kernel, &args, 0, m, middle, n, workspace)
+        apus_qgemm_run(kernel, &args, 0, m, 0, middle, workspace)
+    }
+
     /// Computes row `row` of C, all columns, with one slice's scratch memory.
     func runRow(_ row: Int, _ args: inout apus_qgemm_args, scratch: UnsafeMutableRawPointer) {
         apus_qgemm_run(kernel, &args, row, row + 1, 0, n, scratch)

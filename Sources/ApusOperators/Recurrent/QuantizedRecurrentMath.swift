@@ -29,6 +29,10 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
         let scratch: Int
     }
 
+    /// Multiply-accumulates of all steps' inputs below which one thread computes them: the others sleep while the steps follow one
+    /// another, and to wake them takes longer than they save.
+    private static let leastParallelWork = 1 << 25
+
     private let sizes: RecurrentSizes
     private let input: Weights
     private let state: Weights
@@ -41,8 +45,9 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
         self.sizes = sizes
         levels = context.levels
         range = DynamicRange(levels: context.levels)
-        let threads = sizes.directions > 1 ? 1 : context.threads
         let rows = try sizes.steps.multiplied(by: sizes.batch), width = try sizes.gates.multiplied(by: sizes.hidden)
+        let work = FloatProduct.saturatingProduct([rows, width, sizes.input])
+        let threads = sizes.directions > 1 || work < QuantizedRecurrentMath.leastParallelWork ? 1 : context.threads
         func prepare(_ index: Int, scale: Int, m: Int, k: Int) throws -> Weights {
             let product = try IntegerProduct(levels: context.levels, m: m, n: width, k: k, threads: threads)
             let isSigned = try context.type(index) == .int8
@@ -98,20 +103,20 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
         _ io: NodeIO, _ direction: Int, _ input: UnsafePointer<Float>, bias: UnsafePointer<Float>,
         _ result: UnsafeMutablePointer<Float>, _ workspace: UnsafeMutableRawPointer
     ) {
-        multiply(io, direction, 0, input, bias: bias, result, stride: self.input.product.n, workspace)
+        multiply(io, direction, 0, input, bias: bias, result, stride: self.input.product.n, isReversed: false, workspace)
     }
 
     func recur(
         _ io: NodeIO, _ direction: Int, step: Int, part: Int, _ state: UnsafePointer<Float>,
         _ result: UnsafeMutablePointer<Float>, stride: Int, _ workspace: UnsafeMutableRawPointer
     ) {
-        multiply(io, direction, 1, state, bias: nil, result, stride: stride, workspace)
+        multiply(io, direction, 1, state, bias: nil, result, stride: stride, isReversed: step & 1 != 0, workspace)
     }
 
     /// Quantises `a` and multiplies it with W (0) or R (1): plus `bias` to `target`, or added to it where there is none.
     private func multiply(
         _ io: NodeIO, _ direction: Int, _ index: Int, _ a: UnsafePointer<Float>, bias: UnsafePointer<Float>?,
-        _ target: UnsafeMutablePointer<Float>, stride: Int, _ workspace: UnsafeMutableRawPointer
+        _ target: UnsafeMutablePointer<Float>, stride: Int, isReversed: Bool, _ workspace: UnsafeMutableRawPointer
     ) {
         let part = index == 0 ? input : state, product = part.product
         let codes = (workspace + layout.codes).assumingMemoryBound(to: UInt8.self)
@@ -134,7 +139,7 @@ final class QuantizedRecurrentMath: RecurrentMath, @unchecked Sendable {
         args.bias = bias
         args.accumulate = bias == nil
         args.c = UnsafeMutableRawPointer(target)
-        product.run(args, workspace: workspace + layout.scratch, pool: io.pool)
+        product.run(args, workspace: workspace + layout.scratch, pool: io.pool, isReversed: isReversed)
     }
 
     func activation(_ activation: RecurrentActivation) -> (UnsafeMutablePointer<Float>, Int) -> Void { activation.float32(levels) }

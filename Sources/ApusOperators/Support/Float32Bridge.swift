@@ -26,6 +26,16 @@ extension PrepareContext {
     }
 }
 
+extension Tensor {
+    /// This tensor, or where it is none of float32 a copy of it that is.
+    func widened(_ budget: MemoryBudget) throws -> Tensor {
+        if type == .float32 { return self }
+        let convert = try castLoop(type, .float32), copy = try Tensor.allocate(.float32, shape, budget: budget)
+        convert(count, pointer, copy.pointer)
+        return copy
+    }
+}
+
 /// What `PrepareContext.through` settles: the conversions, and the context between them. Apart from that function, since the
 /// compiler makes a copy of a function for each closure that it is called with.
 private struct Bridge {

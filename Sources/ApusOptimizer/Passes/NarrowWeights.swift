@@ -2,19 +2,14 @@ import ApusCore
 import ApusGraph
 import ApusOperators
 
-/// Products take constant weights of 8 and 16 bits as they are, without the Cast to float32 in between, and what a Gather takes out of
+/// Products and convolutions take constant weights of 8 and 16 bits as they are, without the Cast to float32 in between, and what a Gather takes out of
 /// such constants is widened afterwards: they stay as small in memory, and are read as such.
 struct NarrowWeights: RewritePass {
     let name = "NarrowWeights"
 
     let rules = [
-        Rule(.own("MatMul", .any("a"), .any("constant"), as: "reader")) { match, editor, context in
-            guard let (source, _) = try narrow(match, editor, context) else { return .inapplicable }
-            var node = try match.node("reader", editor)
-            node.inputs[1] = source
-            match.replace(with: node, by: "NarrowWeights", editor)
-            return .applied
-        },
+        Rule(.own("MatMul", .any("a"), .any("constant"), as: "reader"), takeWeights),
+        Rule(.own("Conv", .any("x"), .any("constant"), as: "reader"), takeWeights),
         Rule(.op("Gather", .any("constant"), .any("indices"), as: "reader")) { match, editor, context in
             guard let (source, cast) = try narrow(match, editor, context) else { return .inapplicable }
             let node = try match.node("reader", editor)
@@ -29,6 +24,14 @@ struct NarrowWeights: RewritePass {
             return .applied
         },
     ]
+
+    @Sendable private static func takeWeights(_ match: Match, _ editor: GraphEditor, _ context: PassContext) throws -> Outcome {
+        guard let (source, _) = try narrow(match, editor, context) else { return .inapplicable }
+        var node = try match.node("reader", editor)
+        node.inputs[1] = source
+        match.replace(with: node, by: "NarrowWeights", editor)
+        return .applied
+    }
 
     /// The constant behind a Cast that widens it to float32, and the Cast.
     private static func narrow(_ match: Match, _ editor: GraphEditor, _ context: PassContext) throws -> (ValueID, Node)? {

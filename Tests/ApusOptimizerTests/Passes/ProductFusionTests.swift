@@ -184,4 +184,16 @@ import Testing
         #expect(graph.nodes.allSatisfy { $0.opType != "Cast" || graph.outputs.contains($0.outputs[0] ?? ValueID(0)) })
         #expect(try expectSame(builder.graph, without: ["NarrowWeights"]).operators.contains("Cast"))
     }
+
+    /// The same for the weights of a convolution, which are widened when they are packed.
+    @Test mutating func narrowConvolutionWeights() throws {
+        let builder = GraphBuilder()
+        let x = builder.input("x", .float32, [1, 256, 5, 6])
+        let weights = builder.constant(try Tensor(.float16, [128, 256, 3, 3], (0..<294_912).map { _ in UInt16(random.int(0x2c00)) }))
+        let wide = builder.node("Cast", [weights], ["to": .int(1)])
+        builder.output(builder.node("Relu", [builder.node("Conv", [x, wide], ["pads": .ints([1, 1, 1, 1])])]), "y")
+        let graph = try expectSame(builder.graph)
+        #expect(graph.census["Cast"] == nil && graph.census["apus.Conv"] == 1, "\(GraphPrinter.text(graph))")
+        #expect(try expectSame(builder.graph, without: ["NarrowWeights"]).census["Cast"] == 1)
+    }
 }
