@@ -15,9 +15,6 @@ package final class Storage: @unchecked Sendable {
     /// What kernels may assume of any buffer that Apus allocates.
     package static let alignment = 64
 
-    /// Large regions begin at a multiple of this, so that the system can put them into huge pages.
-    private static let hugePage = 2 << 20
-
     private init(
         base: UnsafeMutableRawPointer, byteCount: Int, isOwned: Bool, onRelease: @escaping () -> Void,
         onDropPages: ((Range<Int>) -> Void)? = nil
@@ -38,11 +35,14 @@ package final class Storage: @unchecked Sendable {
     package static func allocate(byteCount: Int, budget: MemoryBudget, purpose: @autoclosure () -> String = "a tensor") throws -> Storage {
         try budget.reserve(byteCount, for: purpose())
         var pointer: UnsafeMutableRawPointer?
-        let isLarge = byteCount >= 2 * hugePage
-        guard posix_memalign(&pointer, isLarge ? hugePage : alignment, max(byteCount, alignment)) == 0, let pointer else {
+        // Large regions begin at a multiple of a huge page, so that the system can put them into such.
+        let isLarge = byteCount >= 2 * HugePages.byteCount
+        guard posix_memalign(&pointer, isLarge ? HugePages.byteCount : alignment, max(byteCount, alignment)) == 0, let pointer else {
             budget.release(byteCount)
             throw ApusError(.outOfMemory, "the system has no \(byteCount) bytes for \(purpose())")
         }
+        // Only pages that the region fills: a rest would take memory that nobody asked for.
+        if isLarge { HugePages.claim(pointer, count: byteCount / HugePages.byteCount) }
         return Storage(base: pointer, byteCount: byteCount, isOwned: true) {
             free(pointer)
             budget.release(byteCount)
@@ -62,22 +62,20 @@ package final class Storage: @unchecked Sendable {
             onRelease: { withExtendedLifetime(owner) { onRelease() } }, onDropPages: onDropPages)
     }
 
-    /// Tells that the contents are complete and will be read again and again: the system may gather them into huge pages, through
-    /// which large weights are read about a sixth faster (measured), when it finds the time. Asked for before the region is
-    /// filled, huge pages would make loading slower where the system must clear them first.
+    /// Tells that the contents are complete and will be read again and again: the system may gather what is not in huge pages
+    /// yet into such, when it finds the time.
     package func preferHugePages() {
-        // Only pages that the region fills: a rest would take memory that nobody asked for.
-        if hugePageCount > 0 { madvise(base, hugePageCount * Storage.hugePage, MADV_HUGEPAGE) }
+        if hugePageCount > 0 { madvise(base, hugePageCount * HugePages.byteCount, MADV_HUGEPAGE) }
     }
 
     /// Huge pages that the region fills; 0 for a small one or memory of others.
-    package var hugePageCount: Int { isOwned && byteCount >= 2 * Storage.hugePage ? byteCount / Storage.hugePage : 0 }
+    package var hugePageCount: Int { isOwned && byteCount >= 2 * HugePages.byteCount ? byteCount / HugePages.byteCount : 0 }
 
     /// Has the system gather huge page `index` now, which takes it about a millisecond. Returns false where it cannot at all.
     package func gatherHugePage(_ index: Int) -> Bool {
         guard (0..<hugePageCount).contains(index) else { return true }
         // MADV_COLLAPSE, which Linux has had since 6.1.
-        return madvise(base + index * Storage.hugePage, Storage.hugePage, 25) == 0 || errno != EINVAL
+        return madvise(base + index * HugePages.byteCount, HugePages.byteCount, 25) == 0 || errno != EINVAL
     }
 
     /// Tells that the contents, or the bytes in `range`, have been packed elsewhere and are not needed soon.
