@@ -62,8 +62,8 @@ package final class PackCache: Sendable {
 
     private let scattered = Mutex(Scattered())
 
-    /// Bytes per nanosecond of large forms beyond which a run waits for memory.
-    private static let readRate = 3
+    /// Bytes per nanosecond of large forms beyond which a run waits for memory: a third of what one core reads.
+    private static let readRate = 8
 
     /// Whether `gather` has something to do.
     package let isScattered = Atomic<Bool>(false)
