@@ -76,7 +76,7 @@ package final class PackCache: Sendable {
     package func gather(afterRunOf time: Int64) {
         scattered.withLock { scattered in
             guard Int64(scattered.byteCount / PackCache.readRate) > time else { return }
-            scattered.credit = min(scattered.credit &+ time / 8, 20_000_000)
+            scattered.credit = min(scattered.credit &+ time / 32, 20_000_000)
             while scattered.credit > 0, let region = scattered.regions.last {
                 let start = RunControl.now()
                 if scattered.nextPage >= region.hugePageCount {

@@ -154,9 +154,9 @@ static void check_winograd(const apus_winograd_kernel *kernel, size_t channels) 
   const size_t outputs = images * image.out_height * image.out_width;
   const apus_epilogue epilogue = any_epilogue(outputs, channels, where);
   float *output = guarded(outputs * channels * sizeof *output, where), *other = guarded(outputs * channels * sizeof *other, where);
-  apus_winograd_output(generic, &image, channels, m, stride, 0, squares, output, &epilogue);
-  apus_winograd_output(kernel, &image, channels, m + cut * channels, stride, cut, squares, other, &epilogue);
-  apus_winograd_output(kernel, &image, channels, m, stride, 0, cut, other, &epilogue);
+  apus_winograd_output(generic, &image, channels, m, stride, 0, squares, output, channels, &epilogue);
+  apus_winograd_output(kernel, &image, channels, m + cut * channels, stride, cut, squares, other, channels, &epilogue);
+  apus_winograd_output(kernel, &image, channels, m, stride, 0, cut, other, channels, &epilogue);
   expect_near(other, output, outputs * channels, 5e-5, "output");
 }
 

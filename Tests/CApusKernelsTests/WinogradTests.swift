@@ -157,7 +157,7 @@ struct WinogradGeometry: CustomTestStringConvertible, Sendable {
                     }
                 }
             }
-            apus_winograd_output(kernel, &image, n, m.constant, mStride, begin, begin + rows, output.pointer, &epilogue)
+            apus_winograd_output(kernel, &image, n, m.constant, mStride, begin, begin + rows, output.pointer, n, &epilogue)
             #expect(v.isIntact && m.isIntact)
         }
         var wrong = 0

@@ -12,6 +12,7 @@ final class FloatConvolution: @unchecked Sendable {
         case indirect(FloatProduct, Storage)
         case depthwise(UnsafePointer<apus_depthwise_kernel>)
         case winograd(WinogradConvolution)
+        case winogradInRun(WinogradInRunConvolution)
         case windowed(WindowedConvolution)
     }
 
@@ -38,6 +39,7 @@ final class FloatConvolution: @unchecked Sendable {
         case .indirect(let product, _): "conv_" + String(cString: product.kernel.pointee.name)
         case .depthwise(let kernel): String(cString: kernel.pointee.name)
         case .winograd(let convolution): convolution.name
+        case .winogradInRun(let convolution): convolution.name
         case .windowed(let convolution): convolution.name
         }
     }
@@ -92,12 +94,21 @@ final class FloatConvolution: @unchecked Sendable {
             let tile = WinogradConvolution.tile(
                 greatest: winograd, inRun: winogradInRun, geometry: geometry, group: group, images: batch, inChannels: inChannels, outChannels: outChannels)
         {
-            let convolution = try WinogradConvolution(
-                levels: context.levels, tile: tile, inRun: winogradInRun, geometry: geometry, images: batch, inChannels: inChannels,
-                outChannels: outChannels, threads: context.threads)
-            method = .winograd(convolution)
-            packedByteCount = convolution.packedByteCount
-            scratchByteCount = convolution.workspaceByteCount
+            if winogradInRun {
+                let convolution = try WinogradInRunConvolution(
+                    levels: context.levels, tile: tile, geometry: geometry, images: batch, inChannels: inChannels, outChannels: outChannels,
+                    threads: context.threads)
+                method = .winogradInRun(convolution)
+                packedByteCount = try convolution.direct.packedCount.multiplied(by: 4)
+                scratchByteCount = convolution.workspaceByteCount
+            } else {
+                let convolution = try WinogradConvolution(
+                    levels: context.levels, tile: tile, geometry: geometry, images: batch, inChannels: inChannels, outChannels: outChannels,
+                    threads: context.threads)
+                method = .winograd(convolution)
+                packedByteCount = convolution.packedByteCount
+                scratchByteCount = convolution.workspaceByteCount
+            }
             chunks = 1
         } else if geometry.isPointwise, group == 1 {
             let product = try FloatProduct(
@@ -125,8 +136,8 @@ final class FloatConvolution: @unchecked Sendable {
         switch method {
         case .pointwise(let product), .indirect(let product, _): key = product.packedKey("conv group \(group) \(scale?.1 ?? "")")
         case .depthwise: key = "depthwise \(scale?.1 ?? "")"
-        case .winograd(let convolution):
-            key = convolution.direct?.packedKey("conv group \(group) \(scale?.1 ?? "")") ?? convolution.packedKey(scale?.1 ?? "")
+        case .winogradInRun(let convolution): key = convolution.direct.packedKey("conv group \(group) \(scale?.1 ?? "")")
+        case .winograd(let convolution): key = convolution.packedKey(scale?.1 ?? "")
         case .windowed(let convolution): key = convolution.packedKey(scale?.1 ?? "")
         }
         let method = method, byteCount = packedByteCount
@@ -137,7 +148,7 @@ final class FloatConvolution: @unchecked Sendable {
             let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
             let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
             let target = storage.base.assumingMemoryBound(to: Float.self)
-            if case .winograd(let convolution) = method, convolution.direct == nil {
+            if case .winograd(let convolution) = method {
                 try convolution.pack(tensor, scale: factors, to: target, budget: budget)
             } else if case .windowed(let convolution) = method {
                 try convolution.pack(tensor, scale: factors, to: target, budget: budget)
@@ -179,8 +190,8 @@ final class FloatConvolution: @unchecked Sendable {
             if let scale {
                 for index in 0..<(taps * channels) { packed[index] *= scale[index % channels] }
             }
-        case .winograd(let convolution): if let direct = convolution.direct { pack(direct) }
-        case .windowed: break // packs its own weights, which are always constant
+        case .winogradInRun(let convolution): pack(convolution.direct)
+        case .windowed, .winograd: break // pack their own weights, which are always constant
         }
     }
 
@@ -217,6 +228,10 @@ final class FloatConvolution: @unchecked Sendable {
         case .winograd(let convolution):
             convolution.run(
                 input: input, panels: panels, zeros: UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self)), epilogue: epilogue,
+                output: output, scratch: scratch, pool: pool)
+        case .winogradInRun(let convolution):
+            convolution.run(
+                input: input, packed: panels, zeros: UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self)), epilogue: epilogue,
                 output: output, scratch: scratch, pool: pool)
         case .windowed(let convolution):
             convolution.run(input: input, panels: panels, epilogue: epilogue, output: output, scratch: scratch, pool: pool)

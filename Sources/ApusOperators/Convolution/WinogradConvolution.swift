@@ -18,11 +18,6 @@ package struct WinogradConvolution: @unchecked Sendable {
     private let threads: Int
     private let vStride: Int
     private let mStride: Int
-    /// The weights as the direct sum has them, where they are transformed in each run; nil: they are kept transformed.
-    let direct: FloatProduct?
-    /// Floats from a position to the next in weights transformed in a run, and bytes of all.
-    private let uStride: Int
-    private let uByteCount: Int
     private let scratchByteCount: Int
     let workspaceByteCount: Int
     /// Bytes of the transformed weights.
@@ -52,14 +47,13 @@ package struct WinogradConvolution: @unchecked Sendable {
         fileprivate func cost(_ tile: Int, inRun: Bool) -> Double {
             let side = Double(tile), positions = (side + 2) * (side + 2)
             let squares = images * (height / side).rounded(.up) * (width / side).rounded(.up)
-            return squares * positions * (k * n + 19 * k + 13 * n) + positions * k * n * (inRun ? 11 : 4)
+            let passes = inRun ? (squares / Double(WinogradInRunConvolution.mostSquares)).rounded(.up) : 1
+            return squares * positions * (k * n + 19 * k + 13 * n) + passes * positions * k * n * (inRun ? 5 : 4)
         }
 
         /// The multiply-accumulates that `tile` saves of those of the direct sum; nil where it does not pay. `inRun`: the weights
-        /// are transformed in each run, which more of them than the caches hold makes too slow.
+        /// are transformed in each run.
         package func saving(_ tile: Int, inRun: Bool = false) -> Double? {
-            let positions = Double((tile + 2) * (tile + 2))
-            if inRun, positions * k * n * 4 > 16 * 1024 * 1024 { return nil }
             let direct = images * height * width * 9 * k * n, cost = cost(tile, inRun: inRun)
             return cost < 0.85 * direct ? direct - cost : nil
         }
@@ -78,10 +72,9 @@ package struct WinogradConvolution: @unchecked Sendable {
         return greatest >= 2 && size.saving(2, inRun: inRun) != nil ? 2 : nil
     }
 
-    /// `geometry` must be one that `tile(…)` accepts. `inRun`: the weights are packed as for the direct sum, and transformed in
-    /// each run.
+    /// `geometry` must be one that `tile(…)` accepts.
     init(
-        levels: UInt32, tile: Int, inRun: Bool, geometry: WindowGeometry, images: Int, inChannels: Int, outChannels: Int, threads: Int
+        levels: UInt32, tile: Int, geometry: WindowGeometry, images: Int, inChannels: Int, outChannels: Int, threads: Int
     ) throws {
         guard let kernel = apus_winograd_select(levels, tile) else {
             throw ApusError(.internal, "there is no Winograd kernel of tile \(tile)")
@@ -114,10 +107,7 @@ package struct WinogradConvolution: @unchecked Sendable {
             block = (squares + blocks - 1) / blocks
         }
         product = try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, threads: 1)
-        direct = inRun ? try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, taps: 9, rows: .table, threads: 1) : nil
-        packedByteCount = try direct?.packedCount.multiplied(by: 4) ?? product.packedCount.multiplied(by: positions * 4)
-        uStride = try product.packedCount.adding(16)
-        uByteCount = inRun ? try uStride.multiplied(by: positions * 4).roundedUp(to: Storage.alignment) : 0
+        packedByteCount = try product.packedCount.multiplied(by: positions * 4)
         // A cache line more than a power of two, lest all positions fall into the same sets of the cache.
         vStride = try block.multiplied(by: inChannels).adding(16).roundedUp(to: 16)
         mStride = try block.multiplied(by: outChannels).adding(16).roundedUp(to: 16)
@@ -125,14 +115,14 @@ package struct WinogradConvolution: @unchecked Sendable {
             .roundedUp(to: Storage.alignment)
         // When the steps are cut, each position's product needs scratch memory of its own.
         let extra = chunks == 0 ? try product.workspaceByteCount.multiplied(by: positions) : 0
-        workspaceByteCount = try scratchByteCount.multiplied(by: max(1, chunks)).adding(extra).adding(uByteCount)
+        workspaceByteCount = try scratchByteCount.multiplied(by: max(1, chunks)).adding(extra)
     }
 
-    var name: String { "winograd_" + String(cString: kernel.pointee.name) + (direct == nil ? "" : "_in_run") }
+    var name: String { "winograd_" + String(cString: kernel.pointee.name) }
 
     func packedKey(_ form: String) -> String { product.packedKey("winograd \(kernel.pointee.tile) \(form)") }
 
-    /// Where weights are kept transformed: transforms ONNX's weights [n, k, 3, 3], each output channel's times its scale, into `packed`. Gives the pages of a mapped
+    /// Transforms ONNX's weights [n, k, 3, 3], each output channel's times its scale, into `packed`. Gives the pages of a mapped
     /// file back as it goes.
     func pack(
         _ tensor: Tensor, scale: UnsafePointer<Float>?, to packed: UnsafeMutablePointer<Float>, budget: MemoryBudget
@@ -165,16 +155,7 @@ package struct WinogradConvolution: @unchecked Sendable {
         output: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer, pool: ThreadPool
     ) {
         if squares == 0 { return }
-        var panels = panels, scratch = scratch
-        if let direct {
-            let u = scratch.assumingMemoryBound(to: Float.self)
-            transformWeights(panels, of: direct, to: u, pool: pool)
-            panels = UnsafePointer(u)
-            scratch += uByteCount
-        }
-        let run = Run(
-            input: input, panels: panels, panelStride: direct == nil ? product.packedCount : uStride, zeros: zeros, epilogue: epilogue,
-            output: output)
+        let run = Run(input: input, panels: panels, zeros: zeros, epilogue: epilogue, output: output)
         if chunks == 0 { return runSteps(run, scratch, pool) }
         let blocks = (squares + block - 1) / block
         pool.parallelUnlessStopped(chunks) { chunk in
@@ -193,7 +174,6 @@ package struct WinogradConvolution: @unchecked Sendable {
     private struct Run: @unchecked Sendable {
         let input: UnsafePointer<Float>
         let panels: UnsafePointer<Float>
-        let panelStride: Int
         let zeros: UnsafePointer<Float>
         let epilogue: apus_epilogue
         let output: UnsafeMutablePointer<Float>
@@ -217,20 +197,6 @@ package struct WinogradConvolution: @unchecked Sendable {
         }
     }
 
-    /// Panels of the direct sum, whose taps follow one another, to panels of the positions.
-    private func transformWeights(
-        _ packed: UnsafePointer<Float>, of direct: FloatProduct, to u: UnsafeMutablePointer<Float>, pool: ThreadPool
-    ) {
-        let columns = Int(product.kernel.pointee.nr), size = inChannels * columns
-        let panels = product.packedCount / max(1, size), cuts = threads > 1 ? 4 : 1
-        pool.parallel(panels * cuts) { index in
-            let panel = index / cuts, begin = inChannels * (index % cuts) / cuts * columns
-            let end = inChannels * (index % cuts + 1) / cuts * columns
-            apus_winograd_packed_weights(
-                kernel, packed + panel * 9 * size + begin, size, end - begin, u + panel * size + begin, uStride)
-        }
-    }
-
     private func transformInput(_ run: Run, _ begin: Int, _ end: Int, _ v: UnsafeMutablePointer<Float>) {
         var image = image
         apus_winograd_input(kernel, &image, inChannels, run.input, run.zeros, begin, end, v, vStride)
@@ -243,13 +209,13 @@ package struct WinogradConvolution: @unchecked Sendable {
         var args = product.arguments(aStride: inChannels, cStride: outChannels)
         args.m = rows
         args.a = UnsafePointer(v + position * vStride)
-        args.b = run.panels + position * run.panelStride
+        args.b = run.panels + position * product.packedCount
         args.c = m + position * mStride
         apus_sgemm_run(product.kernel, &args, 0, rows, 0, outChannels, workspace)
     }
 
     private func transformOutput(_ run: Run, _ begin: Int, _ end: Int, _ m: UnsafeMutablePointer<Float>) {
         var image = image, epilogue = run.epilogue
-        apus_winograd_output(kernel, &image, outChannels, m, mStride, begin, end, run.output, &epilogue)
+        apus_winograd_output(kernel, &image, outChannels, m, mStride, begin, end, run.output, outChannels, &epilogue)
     }
 }

@@ -114,6 +114,9 @@ typedef struct apus_sgemm_args {
   size_t c_stride;   ///< floats from one row of C to the next, >= n
   bool accumulate;   ///< add the product to what C holds; bias, residual and activation then apply to the sum
 
+  const void *ahead; ///< memory that the caller reads next, or NULL: brought into L2 while the last columns are computed
+  size_t ahead_size; ///< bytes of it; for each line a term of the sum and a tile of rows is needed, or lines are left out
+
   apus_epilogue epilogue;
 } apus_sgemm_args;
 

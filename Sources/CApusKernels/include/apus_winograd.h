@@ -74,11 +74,12 @@ void apus_winograd_packed_weights(const apus_winograd_kernel *kernel, const floa
 void apus_winograd_input(const apus_winograd_kernel *kernel, const apus_winograd_image *image, size_t channels,
                          const float *input, const float *zero, size_t begin, size_t end, float *v, size_t position_stride);
 
-/// The outputs of the squares [begin, end) from M, which lies as V does with `channels` output channels. `output` and
-/// the epilogue's residual are those of the first image's first pixel; residual_stride must be `channels`.
+/// `channels` output channels of the squares [begin, end) from M, which lies as V does with so many channels. `output`, the
+/// epilogue's residual and its bias are those of the first of these channels, in the first image's first pixel; a pixel begins
+/// `pixel_stride` floats after the one before, in the residual too (residual_stride must be the same).
 void apus_winograd_output(const apus_winograd_kernel *kernel, const apus_winograd_image *image, size_t channels,
                           const float *m, size_t position_stride, size_t begin, size_t end, float *output,
-                          const apus_epilogue *epilogue);
+                          size_t pixel_stride, const apus_epilogue *epilogue);
 
 #ifdef __cplusplus
 }

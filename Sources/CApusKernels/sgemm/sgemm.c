@@ -179,10 +179,16 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
           tile.b = args->b + n * depth + (which.tap * k + which.at) * nr;
           tile.b_panel = nr * depth;
           tile.bias = e->bias ? e->bias + n : NULL;
-          // While this panel is used, the next one is brought into L2, a share of it by each tile of rows.
-          const size_t share = tile.taps * tile.k * nr * sizeof(float) / row_tiles;
-          const bool ahead = n + columns < n_end && row_tiles > 1;
-          tile.ahead_step = ahead && share ? share / (tile.taps * tile.k) : 0;
+          // While this panel is used, the next one, or what follows the product, is brought into L2, a share by each tile of rows.
+          const size_t terms = tile.taps * tile.k;
+          const char *ahead = (const char *)tile.b;
+          size_t share = 0;
+          if (n + columns < n_end) {
+            if (row_tiles > 1) ahead = (const char *)(tile.b + nr * depth), share = terms * nr * sizeof(float) / row_tiles;
+          } else if (tile.last && args->ahead) {
+            ahead = args->ahead, share = args->ahead_size / row_tiles;
+          }
+          tile.ahead_step = terms ? share / terms : 0;
           const size_t first_tile = (divide_up(columns, kernel->lanes) - 1) * mr; // of one panel
           for (size_t rt = 0; rt < row_tiles; rt++) {
             const size_t first = part(rows, row_tiles, rt), count = part(rows, row_tiles, rt + 1) - first;
@@ -195,7 +201,7 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
             } else {
               tile.a = args->a + row * args->a_row_stride + which.at;
             }
-            tile.ahead = (const char *)(ahead ? tile.b + nr * depth : tile.b) + rt * share;
+            tile.ahead = ahead + rt * share;
             tile.c = args->c + row * args->c_stride + n;
             tile.residual = residual ? residual + row * e->residual_stride + n : NULL;
             (panels > 1 ? kernel->ops->row : kernel->ops->tiles[first_tile + count - 1])(&tile);

@@ -104,7 +104,7 @@ void apus_winograd_input(const apus_winograd_kernel *kernel, const apus_winograd
 
 void apus_winograd_output(const apus_winograd_kernel *kernel, const apus_winograd_image *image, size_t channels,
                           const float *m, size_t position_stride, size_t begin, size_t end, float *output,
-                          const apus_epilogue *epilogue) {
+                          size_t pixel_stride, const apus_epilogue *epilogue) {
   const size_t tile = kernel->tile;
   for (size_t square = begin; square < end; square++) {
     const place at = place_of(square, image, tile);
@@ -114,7 +114,7 @@ void apus_winograd_output(const apus_winograd_kernel *kernel, const apus_winogra
       for (size_t j = 0; j < tile; j++) {
         const size_t y = at.y + i, x = at.x + j;
         const bool inside = y < image->out_height && x < image->out_width;
-        const size_t offset = inside ? ((at.image * image->out_height + y) * image->out_width + x) * channels : 0;
+        const size_t offset = inside ? ((at.image * image->out_height + y) * image->out_width + x) * pixel_stride : 0;
         pixels[i * tile + j] = inside ? output + offset : NULL;
         residuals[i * tile + j] = inside && epilogue->residual ? epilogue->residual + offset : NULL;
       }

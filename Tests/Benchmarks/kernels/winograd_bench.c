@@ -82,7 +82,7 @@ static double winograd(const problem *p, const apus_sgemm_kernel *product, const
         apus_sgemm_run(product, &args, 0, args.m, 0, p->n, p->workspace);
       }
       const double t2 = now();
-      apus_winograd_output(kernel, &image, p->n, m, m_stride, begin, end, p->output, &epilogue);
+      apus_winograd_output(kernel, &image, p->n, m, m_stride, begin, end, p->output, p->n, &epilogue);
       const double t3 = now();
       times[0] += t1 - t0;
       times[1] += t2 - t1;

@@ -1,0 +1,150 @@
+import ApusCore
+import CApusKernels
+
+/// A 3×3 convolution of channels-last images with fewer multiplications (apus_winograd.h), whose weights stay as the direct sum has
+/// them. A run transforms them a panel of output channels at a time, just before they are used: where an image has few squares,
+/// reading transformed weights (1.8 or 4 times as many) from memory takes longer than transforming them.
+struct WinogradInRunConvolution: @unchecked Sendable {
+    let kernel: UnsafePointer<apus_winograd_kernel>
+    /// How the weights are packed: as for the direct sum.
+    let direct: FloatProduct
+    private let image: apus_winograd_image
+    private let inChannels: Int
+    private let outChannels: Int
+    private let positions: Int
+    /// Squares of all images, and how many of them go through the three steps together.
+    private let squares: Int
+    private let block: Int
+    /// Input channels whose transformed weights are in a cache together.
+    private let depth: Int
+    private let threads: Int
+    /// Panels of output channels.
+    private let panels: Int
+    /// Pieces of the panels that run at the same time, each with transformed weights and sums of its own.
+    private let lanes: Int
+    private let vStride: Int
+    private let uStride: Int
+    private let mStride: Int
+    private let laneByteCount: Int
+    let workspaceByteCount: Int
+
+    /// Squares at most for which weights are transformed once.
+    static let mostSquares = 256
+    /// Bytes of transformed weights at a time: they should stay in L2 beside the sums.
+    private static let weightByteCount = 384 << 10
+
+    /// `geometry` must be one that `WinogradConvolution.tile(…)` accepts.
+    init(
+        levels: UInt32, tile: Int, geometry: WindowGeometry, images: Int, inChannels: Int, outChannels: Int, threads: Int
+    ) throws {
+        guard let kernel = apus_winograd_select(levels, tile) else {
+            throw ApusError(.internal, "there is no Winograd kernel of tile \(tile)")
+        }
+        self.kernel = kernel
+        self.inChannels = inChannels
+        self.outChannels = outChannels
+        positions = (tile + 2) * (tile + 2)
+        image = apus_winograd_image(
+            in_height: geometry.input[0], in_width: geometry.input[1], out_height: geometry.output[0], out_width: geometry.output[1],
+            pad_top: geometry.padBegin[0], pad_left: geometry.padBegin[1])
+        let image = image
+        squares = try withUnsafePointer(to: image) { try Int(apus_winograd_squares(kernel, $0)).multiplied(by: images) }
+        let most = WinogradInRunConvolution.mostSquares, blocks = max(1, squares / most + (squares % most == 0 ? 0 : 1))
+        block = squares / blocks + (squares % blocks == 0 ? 0 : 1)
+        direct = try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, taps: 9, rows: .table, threads: 1)
+
+        let columns = Int(direct.kernel.pointee.nr)
+        let fitting = max(8, WinogradInRunConvolution.weightByteCount / (positions * columns * 4))
+        let cuts = inChannels / fitting + (inChannels % fitting == 0 ? 0 : 1)
+        depth = max(1, inChannels / max(1, cuts) + (inChannels % max(1, cuts) == 0 ? 0 : 1))
+        panels = Int(apus_sgemm_panels(direct.kernel, outChannels))
+        let work = FloatProduct.saturatingProduct([squares, positions, inChannels, outChannels])
+        self.threads = work >= FloatProduct.leastParallelWork ? threads : 1
+        lanes = max(1, min(panels, self.threads))
+        // A cache line more than a power of two, lest all positions fall into the same sets of the cache.
+        vStride = try block.multiplied(by: inChannels).adding(16).roundedUp(to: 16)
+        uStride = depth * columns + 16
+        mStride = try block.multiplied(by: columns).adding(16).roundedUp(to: 16)
+        laneByteCount = try uStride.adding(mStride).multiplied(by: positions * 4).roundedUp(to: Storage.alignment)
+        workspaceByteCount = try vStride.multiplied(by: positions * 4).roundedUp(to: Storage.alignment)
+            .adding(try laneByteCount.multiplied(by: lanes))
+    }
+
+    var name: String { "winograd_" + String(cString: kernel.pointee.name) + "_in_run" }
+
+    /// Convolves with weights that are packed for `direct`. `zeros`: one for each input channel.
+    func run(
+        input: UnsafePointer<Float>, packed: UnsafePointer<Float>, zeros: UnsafePointer<Float>, epilogue: apus_epilogue,
+        output: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer, pool: ThreadPool
+    ) {
+        let v = scratch.assumingMemoryBound(to: Float.self)
+        let own = scratch + (workspaceByteCount - lanes * laneByteCount)
+        for begin in stride(from: 0, to: squares, by: max(1, block)) {
+            let rows = min(block, squares - begin), pieces = threads == 1 ? 1 : min(rows, threads * 4)
+            pool.parallelUnlessStopped(pieces) { piece in
+                var image = image
+                let first = rows * piece / pieces
+                apus_winograd_input(
+                    kernel, &image, inChannels, input, zeros, begin + first, begin + rows * (piece + 1) / pieces,
+                    v + first * inChannels, vStride)
+            }
+            let job = Job(begin: begin, rows: rows, v: UnsafePointer(v), packed: packed, epilogue: epilogue, output: output)
+            if lanes == 1 {
+                for panel in 0..<panels { pool.parallelUnlessStopped(1) { _ in compute(job, panel, own) } }
+            } else {
+                pool.parallelUnlessStopped(lanes) { lane in
+                    for panel in (panels * lane / lanes)..<(panels * (lane + 1) / lanes) {
+                        compute(job, panel, own + lane * laneByteCount)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Squares whose input is transformed.
+    private struct Job: @unchecked Sendable {
+        let begin: Int
+        let rows: Int
+        let v: UnsafePointer<Float>
+        let packed: UnsafePointer<Float>
+        let epilogue: apus_epilogue
+        let output: UnsafeMutablePointer<Float>
+    }
+
+    /// A panel of output channels.
+    private func compute(_ job: Job, _ panel: Int, _ own: UnsafeMutableRawPointer) {
+        let columns = Int(direct.kernel.pointee.nr), first = panel * columns, count = min(columns, outChannels - first)
+        let u = own.assumingMemoryBound(to: Float.self), m = u + uStride * positions
+        let weights = job.packed + panel * 9 * inChannels * columns
+        var args = apus_sgemm_args()
+        args.m = job.rows
+        args.n = count
+        args.taps = 1
+        args.a_row_stride = inChannels
+        args.a_k_stride = 1
+        args.c_stride = count
+        for channel in stride(from: 0, to: inChannels, by: depth) {
+            let part = min(depth, inChannels - channel)
+            apus_winograd_packed_weights(kernel, weights + channel * columns, inChannels * columns, part * columns, u, uStride)
+            args.k = part
+            args.accumulate = channel > 0
+            // The weights that are transformed next come from memory meanwhile, a piece of a tap with each position.
+            let following = channel + part < inChannels ? weights + (channel + part) * columns : weights + 9 * inChannels * columns
+            let isLast = panel == panels - 1 && channel + part == inChannels, pieces = (positions + 8) / 9
+            args.ahead_size = part * columns * 4 / pieces
+            for position in 0..<positions {
+                args.ahead = isLast || position >= 9 * pieces ? nil
+                    : UnsafeRawPointer(following + position / pieces * inChannels * columns) + position % pieces * args.ahead_size
+                args.a = job.v + position * vStride + channel
+                args.b = UnsafePointer(u + position * uStride)
+                args.c = m + position * mStride
+                apus_sgemm_run(direct.kernel, &args, 0, job.rows, 0, count, nil)
+            }
+        }
+        var image = image, epilogue = job.epilogue
+        if let bias = epilogue.bias { epilogue.bias = bias + first }
+        if let residual = epilogue.residual { epilogue.residual = residual + first }
+        apus_winograd_output(
+            kernel, &image, count, m, mStride, job.begin, job.begin + job.rows, job.output + first, outChannels, &epilogue)
+    }
+}
