@@ -124,6 +124,41 @@ import Testing
         expectSelectionObeysCaps(Self.levels) { apus_qgemm_select($0).pointee.isa }
     }
 
+    /// Where B lies: row-major, column-major, and convolution weights [n, k, taps] or [n, taps, k].
+    @Test(arguments: tested, 0..<4) func packedOfEveryLayout(level: Level, layout: Int) throws {
+        let kernel = try Self.kernel(level), nr = kernel.pointee.nr
+        var random = SplitMix(UInt64(67 + layout))
+        for (taps, k, n) in [(1, 21, nr + 19), (1, 4, 3), (9, 16, nr), (9, 20, 2 * nr - 1), (4, 3, nr + 5), (2, 69, 7), (0, 4, 5)] {
+            let signed = (k + n) % 2 == 0
+            let b = GuardedBuffer<UInt8>(count: taps * k * n, guarding: .end)
+            for index in 0..<b.count { b[index] = UInt8.random(in: 0...255, using: &random) }
+            var source = apus_qgemm_b()
+            (source.b, source.is_signed, source.taps, source.k, source.n) = (UnsafeRawPointer(b.pointer), signed, taps, k, n)
+            switch layout {
+            case 0: (source.tap_stride, source.k_stride, source.n_stride) = (k * n, n, 1)
+            case 1: (source.tap_stride, source.k_stride, source.n_stride) = (k * n, 1, k)
+            case 2: (source.tap_stride, source.k_stride, source.n_stride) = (1, taps, taps * k)
+            default: (source.tap_stride, source.k_stride, source.n_stride) = (k, 1, taps * k)
+            }
+            let panels = (n + nr - 1) / nr, depth = (taps * k + 3) / 4 * 4, panelSize = nr * depth + nr * 4
+            var expected = [UInt8](repeating: 0, count: panels * panelSize)
+            for column in 0..<n {
+                var sum: Int32 = 0
+                let panel = column / nr * panelSize, place = column % nr
+                for row in 0..<(taps * k) {
+                    let byte = b[row / k * source.tap_stride + row % k * source.k_stride + column * source.n_stride] ^ (signed ? 0 : 0x80)
+                    expected[panel + row / 4 * 4 * nr + 4 * place + row % 4] = byte
+                    sum += Int32(Int8(bitPattern: byte))
+                }
+                for part in 0..<4 { expected[panel + nr * depth + 4 * place + part] = UInt8(truncatingIfNeeded: sum >> (8 * Int32(part))) }
+            }
+            let packed = GuardedBuffer<UInt8>(count: expected.count, guarding: .end)
+            packed.fill(repeating: 0xA5)
+            apus_qgemm_pack_b(kernel, &source, packed.pointer, 0, panels)
+            #expect(packed.elements == expected, "\(taps) taps, \(k) x \(n)")
+        }
+    }
+
     @Test(arguments: tested) func everyTail(level: Level) throws {
         let kernel = try Self.kernel(level)
         var random = SplitMix(61)
