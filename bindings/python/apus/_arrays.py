@@ -4,6 +4,7 @@ A tiny network takes a few microseconds, as much as one handle costs to make and
 arrays (apus_array) are kept between runs; only addresses, and shapes where they differ from the last ones, are written.
 """
 import ctypes
+import re
 from ctypes import POINTER, addressof, c_int, c_int64, c_size_t, c_void_p, sizeof
 
 import numpy as np
@@ -78,6 +79,7 @@ class ArrayRuns:
         if not all(argument.has_rank for argument in outputs) or any(not isinstance(size, int) for shape in self._fixed for size in shape):
             self._fixed = None
         self._shapes = {}
+        self._rules = None if self._fixed else _ShapeRules.make(inputs, outputs)
         # Taken and given back by one operation each, so that threads may run at the same time.
         self._idle = []
 
@@ -123,9 +125,13 @@ class ArrayRuns:
             description.array.data = _address(item)
         shapes = self._fixed
         if shapes is None:
-            shapes = self._shapes.get(tuple([description.shape for description in taken.inputs]))
+            given = tuple([description.shape for description in taken.inputs])
+            shapes = self._shapes.get(given)
             if shapes is None:
-                return None
+                rules = self._rules
+                shapes = rules and rules.shapes(given)
+                if shapes is None:
+                    return None
         results = []
         for description, shape in zip(taken.outputs, shapes):
             array = np.empty(shape, description.dtype)
@@ -145,7 +151,77 @@ class ArrayRuns:
             return
         if len(self._shapes) >= self._MOST_SHAPES:
             self._shapes.clear()
-        self._shapes[tuple(feed[name].shape for name in self._index)] = tuple(shapes)
+        given = tuple(feed[name].shape for name in self._index)
+        self._shapes[given] = shapes = tuple(shapes)
+        # The names say something else, or one of them stands for several sizes.
+        if self._rules and self._rules.shapes(given) != shapes:
+            self._rules = None
+
+
+class _ShapeRules:
+    """What shapes outputs have, from the names that the model gives to dimensions: "past" and "past+1"."""
+
+    def __init__(self, inputs, symbols, outputs):
+        self._inputs, self._symbols, self._outputs = inputs, symbols, outputs
+
+    @staticmethod
+    def make(inputs, outputs):
+        """None where some output's size is no sum of products of numbers and names of inputs' dimensions."""
+        places = {}
+        for position, argument in enumerate(inputs):
+            if not argument.has_rank:
+                return None
+            for axis, size in enumerate(argument.shape):
+                if isinstance(size, str):
+                    places.setdefault(size, (position, axis))
+        names = list(places)
+        try:
+            shapes = [[_ShapeRules._rule(size, names) for size in argument.shape] for argument in outputs]
+        except ValueError:
+            return None
+        return _ShapeRules([len(argument.shape) for argument in inputs], list(places.values()), shapes)
+
+    @staticmethod
+    def _rule(size, names):
+        """Addends as (factor, positions of symbols)."""
+        if isinstance(size, int):
+            return [(size, ())]
+        if size in names:
+            return [(1, (names.index(size),))]
+        text = size.replace(" ", "")
+        terms = re.findall(r"([+-]?)([^+-]+)", text)
+        if not terms or "".join(map("".join, terms)) != text:
+            raise ValueError(size)
+        addends = []
+        for sign, product in terms:
+            factor, symbols = -1 if sign == "-" else 1, []
+            for part in product.split("*"):
+                if part.isdecimal():
+                    factor *= int(part)
+                else:
+                    symbols.append(names.index(part))
+            addends.append((factor, tuple(symbols)))
+        return addends
+
+    def shapes(self, given):
+        """Shapes of all outputs for inputs of these; None where there are none such."""
+        if [len(shape) for shape in given] != self._inputs:
+            return None
+        sizes = [given[position][axis] for position, axis in self._symbols]
+        results = []
+        for rules in self._outputs:
+            shape = []
+            for addends in rules:
+                size = 0
+                for factor, symbols in addends:
+                    for symbol in symbols:
+                        factor *= sizes[symbol]
+                    size += factor
+                if size < 0:
+                    return None
+                shape.append(size)
+            results.append(tuple(shape))
+        return tuple(results)
 
 
 def _kind(argument):

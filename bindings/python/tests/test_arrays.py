@@ -57,6 +57,31 @@ def test_outputs_of_unknown_rank():
         np.testing.assert_array_equal(s.run(None, {"x": x})[0], -x)
 
 
+def two_inputs(a, b, y, nodes):
+    onnx = pytest.importorskip("onnx")
+    info = lambda name, shape: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    graph = onnx.helper.make_graph([onnx.helper.make_node(*node[:3], **node[3]) for node in nodes], "g", [info("a", a), info("b", b)], [info("y", y)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return apus.InferenceSession(model.SerializeToString())
+
+
+@pytest.mark.parametrize("declared", [None, "all of them"])
+def test_new_shapes_follow_from_the_names_of_dimensions(declared):
+    s = two_inputs(["n", 2], ["past", 2], [declared, 2], [("Concat", ["a", "b"], ["y"], {"axis": 0})])
+    for n, past in [(1, 4), (2, 4), (0, 3), (5, 0)]:
+        feed = {"a": np.full((n, 2), 1, np.float32), "b": np.full((past, 2), 2, np.float32)}
+        short = s._array_runs.run(s.handle, feed, None)
+        assert short is not None or declared
+        np.testing.assert_array_equal(s.run(None, feed)[0], np.concatenate(list(feed.values())))
+
+
+def test_names_that_say_something_else():
+    s = two_inputs(["n", 2], ["k", "n"], ["n", 2], [("MatMul", ["b", "a"], ["y"], {})])
+    for k, n in [(3, 3), (4, 3), (4, 3), (2, 5), (1, 2)]:
+        feed = {"a": np.full((n, 2), 1, np.float32), "b": np.full((k, n), 2, np.float32)}
+        np.testing.assert_array_equal(s.run(None, feed)[0], feed["b"] @ feed["a"])
+
+
 def test_results_are_kept(session):
     name = session.get_inputs()[0].name
     first = session.run(None, {name: images(2, 1)})[0]
