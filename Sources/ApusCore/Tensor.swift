@@ -58,7 +58,11 @@ public struct Tensor: @unchecked Sendable {
     /// The elements as an array; `T` must be the element type's Swift type. For small tensors and tests.
     public func array<T: BitwiseCopyable>(_: T.Type) -> [T] {
         guard MemoryLayout<T>.stride == type.byteWidth else { return [] }
-        return (0..<count).map { pointer.loadUnaligned(fromByteOffset: $0 * MemoryLayout<T>.stride, as: T.self) }
+        return [T](unsafeUninitializedCapacity: count) { elements, filled in
+            // Elements may lie at any address of a file.
+            if let base = elements.baseAddress { UnsafeMutableRawPointer(base).copyMemory(from: pointer, byteCount: byteCount) }
+            filled = count
+        }
     }
 
     /// The elements of an integer tensor (any width from 8 bits, or bool) as `Int`s; throws on other types and on uint64

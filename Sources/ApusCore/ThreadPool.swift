@@ -67,7 +67,7 @@ package final class ThreadPool: @unchecked Sendable {
         owner = nil
         let wanted = max(1, min(size ?? ThreadPool.defaultSize(), 1024))
         shared = .allocate(capacity: 1)
-        shared.initialize(to: Shared(maySpin: wanted <= ThreadPool.defaultSize()))
+        shared.initialize(to: Shared(maySpin: wanted > 1 && wanted <= ThreadPool.defaultSize()))
         pthread_mutex_init(&shared.pointee.mutex, nil)
         pthread_cond_init(&shared.pointee.workReady, nil)
         pthread_cond_init(&shared.pointee.workDone, nil)

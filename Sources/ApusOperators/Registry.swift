@@ -153,20 +153,49 @@ package enum Registry {
         ZipMapOperator.self,
     ]
 
-    private struct Key: Hashable {
-        let domain: String
-        let opType: String
-    }
+    private typealias Entry = (type: any Operator.Type, schema: Schema)
 
-    private static let table: [Key: (type: any Operator.Type, schema: Schema)] = {
-        var table: [Key: (type: any Operator.Type, schema: Schema)] = [:]
-        for type in operators {
-            for schema in type.schemas {
-                table[Key(domain: schema.domain, opType: schema.opType)] = (type, schema)
+    /// The entries by domain and name, by open addressing. Every process that makes a session builds it: a dictionary, whose keys are
+    /// hashed for strangers' eyes, takes several times as long.
+    private struct Table {
+        private var entries: [Entry] = []
+        /// Positions in `entries`, counted from 1; 0 is free. As many as a power of two.
+        private var slots: [UInt16]
+
+        init(_ types: [any Operator.Type]) {
+            entries.reserveCapacity(2 * types.count)
+            for type in types {
+                for schema in type.schemas { entries.append((type, schema)) }
+            }
+            var size = 64
+            while size < 2 * entries.count { size *= 2 }
+            slots = [UInt16](repeating: 0, count: size)
+            for (position, entry) in entries.enumerated() {
+                slots[slot(domain: entry.schema.domain, opType: entry.schema.opType)] = UInt16(truncatingIfNeeded: position + 1)
             }
         }
-        return table
-    }()
+
+        func find(domain: String, opType: String) -> Entry? {
+            let position = slots[slot(domain: domain, opType: opType)]
+            return position == 0 ? nil : entries[Int(position) - 1]
+        }
+
+        /// Where the operator stands, or would stand.
+        private func slot(domain: String, opType: String) -> Int {
+            var hash: UInt32 = 2_166_136_261
+            for byte in opType.utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
+            for byte in domain.utf8 { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
+            var slot = Int(hash) & (slots.count - 1)
+            while slots[slot] != 0 {
+                let schema = entries[Int(slots[slot]) - 1].schema
+                if schema.opType == opType, schema.domain == domain { break }
+                slot = (slot + 1) & (slots.count - 1)
+            }
+            return slot
+        }
+    }
+
+    private static let table = Table(operators)
 
     /// Operators that become others when a model is loaded.
     package static let expanded = [
@@ -179,14 +208,14 @@ package enum Registry {
     }
 
     package static func schema(domain: String, opType: String) -> Schema? {
-        table[Key(domain: domain, opType: opType)]?.schema
+        table.find(domain: domain, opType: opType)?.schema
     }
 
     /// The operator of a node, its attributes read and checked. Errors name the node.
     package static func make(_ node: Node, in graph: Graph) throws -> any Operator {
         try attributed(to: graph.displayName(node)) {
             if let factory = node.implementation as? any OperatorFactory { return try factory.make(node) }
-            guard let entry = table[Key(domain: node.domain, opType: node.opType)] else {
+            guard let entry = table.find(domain: node.domain, opType: node.opType) else {
                 throw ApusError(.unsupported, "operator \(node.qualifiedType) of opset \(node.opset) is unknown")
             }
             try entry.schema.check(node)
