@@ -7,14 +7,25 @@ package struct GraphInference {
     private static let mostFoldedElements = 4096
 
     package let graph: Graph
-    private let operators: [any Operator]
+    /// By node; nil: all that it makes is known.
+    private let operators: [(any Operator)?]
     private let evaluator: Evaluator
+    private let known: [ValueInfo?]
 
     /// Makes the operators of all nodes; throws where an attribute is wrong or an operator unknown.
-    package init(_ graph: Graph, evaluator: Evaluator = Evaluator()) throws {
+    ///
+    /// `known`: what was found, for the same inputs and captures, before something rewrote the graph that left every value what it
+    /// was. It is taken over where it says all that can be said.
+    package init(_ graph: Graph, evaluator: Evaluator = Evaluator(), known: [ValueInfo?] = []) throws {
         self.graph = graph
         self.evaluator = evaluator
-        operators = try graph.nodes.map { try Registry.make($0, in: graph) }
+        self.known = known
+        operators = try graph.nodes.map { node in
+            let isKnown = !known.isEmpty && node.outputs.allSatisfy { output in
+                output.map { known.indices.contains($0.index) && known[$0.index]?.isComplete ?? false } ?? true
+            }
+            return isKnown ? nil : try Registry.make(node, in: graph)
+        }
     }
 
     /// What is known of every value, by index, when inputs and captures are as given. nil entries of `inputs` are taken
@@ -31,7 +42,11 @@ package struct GraphInference {
             infos[capture.inner.index] = captures.indices.contains(position) ? captures[position] : nil
         }
         for (node, operation) in zip(graph.nodes, operators) {
-            try infer(node, operation, &infos)
+            if let operation {
+                try infer(node, operation, &infos)
+            } else {
+                for output in node.outputs { if let output { infos[output.index] = known[output.index] } }
+            }
         }
         return infos
     }
@@ -109,5 +124,12 @@ package struct GraphInference {
         var info = info
         info.type = .tensor(type, shape.refined(by: declaredShape))
         return info
+    }
+}
+
+extension ValueInfo {
+    /// Whether no more can be known before the value exists: a dense tensor without unknown dimensions.
+    fileprivate var isComplete: Bool {
+        type.elementType != nil && type.shape?.dimensions.map { !$0.contains(.unknown) } ?? false
     }
 }

@@ -63,17 +63,26 @@ package struct Optimizer {
 
     private func run(_ graph: Graph, captures: [ValueInfo?]) throws {
         let traces = log != nil && (tracesAlways || Environment.traces("optimizer"))
-        // Of the graph as it is: most passes change nothing, and take less time than inference and a new editor.
-        var known: [ValueInfo?]?
+        // Of the graph as it is: most passes change nothing, and take less time than inference and a new editor. Those that do leave
+        // every value what it is, though it may be made otherwise.
+        var known: [ValueInfo?] = []
+        var isNew = true
         var current: GraphEditor?
         for (least, pass) in Optimizer.pipeline where least <= level && !disabled.contains(pass.name) {
-            let infos = try known ?? GraphInference(graph, evaluator: evaluator).run(captures: captures)
+            if isNew {
+                let infos = try GraphInference(graph, evaluator: evaluator, known: known).run(captures: captures)
+                #if DEBUG
+                    if !known.isEmpty { try verify(infos, of: graph, captures: captures) }
+                #endif
+                (known, isNew) = (infos, false)
+            }
             let editor = current ?? GraphEditor(graph)
-            let context = PassContext(evaluator: evaluator, log: traces ? log : nil, infos: infos)
+            let context = PassContext(evaluator: evaluator, log: traces ? log : nil, infos: known)
             try pass.run(editor, context)
             if current == nil || editor.hasChanged { editor.removeDeadCode() }
             try editor.commit()
-            (known, current) = editor.hasChanged ? (nil, nil) : (infos, editor)
+            isNew = editor.hasChanged
+            current = isNew ? nil : editor
         }
         // What a pass added and did not use.
         current?.removeDeadCode()
@@ -90,4 +99,20 @@ package struct Optimizer {
             }
         }
     }
+    #if DEBUG
+        /// Throws where `infos`, taken over from before a pass, contradict what the graph says now.
+        private func verify(_ infos: [ValueInfo?], of graph: Graph, captures: [ValueInfo?]) throws {
+            let fresh = try GraphInference(graph, evaluator: evaluator).run(captures: captures)
+            for output in graph.nodes.lazy.flatMap(\.outputs) {
+                guard let output, let kept = infos[output.index]?.type, let found = fresh[output.index]?.type else { continue }
+                guard kept.elementType == found.elementType,
+                    zip(kept.shape?.dimensions ?? [], found.shape?.dimensions ?? []).allSatisfy({ a, b in
+                        a.known == nil || b.known == nil || a == b
+                    })
+                else {
+                    throw ApusError(.internal, "a pass made \(found) of value \"\(graph.displayName(output))\", which was \(kept)")
+                }
+            }
+        }
+    #endif
 }

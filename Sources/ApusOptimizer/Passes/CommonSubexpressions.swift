@@ -9,25 +9,36 @@ struct CommonSubexpressions: Pass {
 
     private static let mostConstantBytes = 256
 
+    /// What is looked at first: few nodes share it.
+    private struct Place: Hashable {
+        let domain: String
+        let opType: String
+        let inputs: [ValueID?]
+    }
+
     private struct Key: Hashable {
-        let operation: String
+        let place: Place
         let opset: Int
         let attributes: [String]
-        let inputs: [ValueID?]
         let outputCount: Int
     }
 
     func run(_ editor: GraphEditor, _ context: PassContext) throws {
         mergeConstants(editor)
-        var seen: [Key: Int] = [:]
-        for index in editor.nodeIndices {
+        var places: [Place: Int] = [:], seen: [Key: Int] = [:]
+        func key(_ index: Int, _ place: Place) throws -> Key? {
             let node = editor.graph.nodes[index]
             guard let attributes = CommonSubexpressions.described(node.attributes),
                 try Registry.make(node, in: editor.graph).isFoldable
-            else { continue }
-            let key = Key(
-                operation: node.qualifiedType, opset: node.opset, attributes: attributes, inputs: node.inputs,
-                outputCount: node.outputs.count)
+            else { return nil }
+            return Key(place: place, opset: node.opset, attributes: attributes, outputCount: node.outputs.count)
+        }
+        for index in editor.nodeIndices {
+            let node = editor.graph.nodes[index]
+            let place = Place(domain: node.domain, opType: node.opType, inputs: node.inputs)
+            guard let other = places.updateValue(index, forKey: place) else { continue }
+            if let key = try key(other, place), seen[key] == nil { seen[key] = other }
+            guard let key = try key(index, place) else { continue }
             guard let first = seen[key] else {
                 seen[key] = index
                 continue
