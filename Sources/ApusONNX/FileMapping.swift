@@ -26,13 +26,16 @@ final class FileMapping: @unchecked Sendable {
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: byteCount) }
 
     /// Gives the pages that hold `bytes`, a part of this map, back to the system. They are read again when touched.
+    ///
+    /// A file system may keep a file in huge pages, which are mapped as a whole: with a large part go those that it has a share in.
     func dropPages(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress, !bytes.isEmpty else { return }
-        let page = max(1, sysconf(Int32(_SC_PAGESIZE)))
-        // Both lie within the map, whose base is page-aligned.
-        let from = (start - base) / page * page
-        let end = start - base + bytes.count
-        madvise(UnsafeMutableRawPointer(mutating: base + from), end - from, MADV_DONTNEED)
+        let unit = bytes.count >= 1 << 18 ? 2 << 20 : max(1, sysconf(Int32(_SC_PAGESIZE)))
+        // Units are counted from address 0. The map's base is page-aligned.
+        let first = UInt(bitPattern: base), last = first + UInt(byteCount)
+        let from = max(first, UInt(bitPattern: start) / UInt(unit) * UInt(unit))
+        let end = min(last, (UInt(bitPattern: start) + UInt(bytes.count) + UInt(unit) - 1) / UInt(unit) * UInt(unit))
+        madvise(UnsafeMutableRawPointer(bitPattern: from), Int(end - from), MADV_DONTNEED)
     }
 
     /// Opens and maps the file at `path`, which may be a symbolic link. Refuses what is no regular file without waiting

@@ -60,7 +60,11 @@ package final class CompiledGraph: @unchecked Sendable {
         var infos = [ValueInfo?](repeating: nil, count: graph.values.count)
         for (id, value) in graph.initializers {
             infos[id.index] = ValueInfo(constant: value)
-            if case .tensor(let tensor) = value { environment.packed.keepForms(of: tensor) }
+            if case .tensor(let tensor) = value {
+                environment.packed.keepForms(of: tensor)
+                // Who read small tensors beside it may have had its pages mapped, long before it is packed.
+                if tensor.byteCount >= 1 << 18 { tensor.storage.dropPages() }
+            }
         }
         initialInfos = infos
         allNodes = Array(graph.nodes.indices)
