@@ -281,27 +281,59 @@ static void check_normalization(const apus_normalization_kernels *kernel, size_t
 
 // MARK: Reductions and products of rows
 
+// Numbers of a type: bytes of any kind for integers, floats from -1 to 1, some of them NaN.
+static void *numbers(apus_number number, size_t n, edge where) {
+  static const size_t sizes[] = {4, 8, 1, 1, 4, 8};
+  if (number == APUS_NUMBER_F32) {
+    float *x = guarded_floats(n, where, -1.0f, 1.0f);
+    if (n && below(8) == 0) x[below(n)] = NAN;
+    return x;
+  }
+  unsigned char *bytes = guarded(n * sizes[number], where);
+  for (size_t i = 0; i < n; i++) {
+    if (number == APUS_NUMBER_F64) ((double *)bytes)[i] = (double)below(2001) / 1000 - 1;
+    else for (size_t j = 0; j < sizes[number]; j++) bytes[i * sizes[number] + j] = (unsigned char)below(256);
+  }
+  return bytes;
+}
+
 static void check_reduce(const apus_reduce_kernels *kernel, size_t n) {
   const apus_reduce_kernels *generic = apus_reduce_select(0);
   for (unsigned op = 0; op < APUS_REDUCE_COUNT; op++) {
+    // One type at a time: memory is freed at the end of a case.
+    const apus_number number = (apus_number)below(APUS_NUMBER_COUNT);
+    const apus_reduce_runs_fn runs = apus_reduce_runs(kernel, (apus_reduce_op)op, number);
+    if (!runs) continue;
     const edge where = coin() ? AT_END : AT_START;
-    const size_t rows = below(140), stride = n + below(3);
-    // Near 1, so that products keep their accuracy.
-    const float low = op == APUS_REDUCE_PRODUCT ? 0.98f : -1.0f, high = op == APUS_REDUCE_PRODUCT ? 1.02f : 1.0f;
-    float *x = guarded_floats(n, where, low, high);
-    if (n && below(8) == 0) x[below(n)] = NAN;
-    const float want = apus_reduce_row(generic, (apus_reduce_op)op)(n, x);
-    const float got = apus_reduce_row(kernel, (apus_reduce_op)op)(n, x);
-    const double most = op == APUS_REDUCE_MAX || op == APUS_REDUCE_MIN ? 0 : 2e-7 * (double)(n + 2);
-    expect_near(&got, &want, 1, most, "row");
-    float *matrix = guarded_floats(rows && n ? (rows - 1) * stride + n : 0, where, low, high);
-    if (rows && n && below(4) == 0) matrix[below(n)] = NAN;
-    const float *before = guarded_floats(n, where, low, high);
-    float *sum = guarded_copy(before, n * sizeof *sum, where), *same = guarded_copy(before, n * sizeof *same, where);
-    const bool accumulate = coin();
-    apus_reduce_columns(generic, (apus_reduce_op)op)(rows, n, matrix, stride, sum, accumulate);
-    apus_reduce_columns(kernel, (apus_reduce_op)op)(rows, n, matrix, stride, same, accumulate);
-    expect_near(same, sum, n, most == 0 ? 0 : 3e-5, "columns");
+    const size_t rows = n > 1000 ? 2 : below(20), stride = n + below(3), elements = rows && n ? (rows - 1) * stride + n : 0;
+    const void *x = numbers(number, elements, where);
+    const bool is_float = number == APUS_NUMBER_F32 || number == APUS_NUMBER_F64;
+    const bool is_sum = op != APUS_REDUCE_MAX && op != APUS_REDUCE_MIN;
+    const size_t size = is_sum || number == APUS_NUMBER_F64 || number == APUS_NUMBER_I64 ? 8
+                        : number == APUS_NUMBER_I8 || number == APUS_NUMBER_U8           ? 1
+                                                                                         : 4;
+    for (int columns = 0; columns < 2; columns++) {
+      const size_t count = columns ? n : rows;
+      unsigned char *want = guarded(count * size, where), *got = guarded(count * size, where);
+      memset(want, 0, count * size);
+      memset(got, 0, count * size);
+      if (columns) {
+        apus_reduce_columns(generic, (apus_reduce_op)op, number)(rows, n, x, stride, want);
+        apus_reduce_columns(kernel, (apus_reduce_op)op, number)(rows, n, x, stride, got);
+      } else {
+        apus_reduce_runs(generic, (apus_reduce_op)op, number)(rows, n, x, stride, want);
+        runs(rows, n, x, stride, got);
+      }
+      if (!is_float) {
+        expect_same(got, want, count, size, "integers");
+      } else if (size == 4) {
+        expect_near((float *)got, (float *)want, count, 0, "choices");
+      } else {
+        float *a = guarded(count * sizeof *a, where), *b = guarded(count * sizeof *b, where);
+        for (size_t i = 0; i < count; i++) a[i] = (float)((double *)got)[i], b[i] = (float)((double *)want)[i];
+        expect_near(a, b, count, 2e-7 * (double)(n + rows + 2), "doubles");
+      }
+    }
   }
 }
 
@@ -329,6 +361,15 @@ static void check_rowproduct(const apus_rowproduct_kernels *kernel, size_t n) {
   args.y = narrow;
   kernel->narrow(&args);
   expect_near(narrow, wide, n, 5e-7 * (double)(rows + 2), "narrow");
+  if (n > 1000) return;
+  const size_t k = below(20);
+  const double *left = numbers(APUS_NUMBER_F64, rows * k, where), *right = numbers(APUS_NUMBER_F64, k * n, where);
+  double *product = guarded(rows * n * sizeof *product, where), *other = guarded(rows * n * sizeof *other, where);
+  generic->doubles(rows, n, k, left, k, 1, right, n, product);
+  kernel->doubles(rows, n, k, left, k, 1, right, n, other);
+  float *a_float = guarded(rows * n * sizeof *a_float, where), *b_float = guarded(rows * n * sizeof *b_float, where);
+  for (size_t i = 0; i < rows * n; i++) a_float[i] = (float)other[i], b_float[i] = (float)product[i];
+  expect_near(a_float, b_float, rows * n, 5e-6, "doubles");
 }
 
 #define TEST_FAMILY(NAME, TYPE, LEAST)                             \

@@ -299,4 +299,33 @@ import Testing
         try checkBlend(UInt32.self, kernels)
         try checkBlend(UInt64.self, kernels)
     }
+
+    @Test(arguments: levels) func doubles(level: Level) throws {
+        let kernels = try Self.kernels(level)
+        var random = SplitMix(61)
+        var values = specialFloats.map(Double.init) + [709.78, 709.79, 710, -708, -745, -745.2, 746, 22, -22, 1e-310, -1e-310, 5e-324]
+        for range in [-745...709, -30...30, -2...2, -1e-3...1e-3] as [ClosedRange<Float>] { values += random.floats(300, range).map(Double.init) }
+        let functions: [(apus_unary_op, Double, (Double) -> Double)] = [
+            (APUS_UNARY_EXP, 1, { Glibc.exp($0) }), (APUS_UNARY_TANH, 2.5, { Glibc.tanh($0) }), (APUS_UNARY_SQRT, 0, { $0.squareRoot() }),
+        ]
+        for (op, most, reference) in functions {
+            let function = try #require(apus_elementwise_double(kernels, op))
+            for edge in edges {
+                for n in [0, 1, 7, 8, 9, 17, values.count] {
+                    let x = GuardedBuffer(values[..<n], guarding: edge.of(Double.self)), y = GuardedBuffer<Double>(count: n, guarding: edge.of(Double.self))
+                    function(n, x.pointer, y.pointer)
+                    for i in 0..<n {
+                        let want = reference(values[i]), got = y[i]
+                        // The C library's own error is below one unit; denormal results are rounded twice.
+                        let isClose = got == want || got.isNaN && want.isNaN || abs(got - want) <= (most + 0.6) * want.ulp
+                        #expect(isClose && got.sign == want.sign || want.isNaN, "\(op) of \(values[i]): \(got) is not \(want)")
+                    }
+                    #expect(y.isIntact)
+                    function(n, x.pointer, x.pointer)
+                    #expect((0..<n).allSatisfy { x[$0].bitPattern == y[$0].bitPattern })
+                }
+            }
+        }
+        #expect(apus_elementwise_double(kernels, APUS_UNARY_COUNT) == nil)
+    }
 }

@@ -237,4 +237,40 @@ import Testing
             #expect(y.buffer.isIntact && back.buffer.isIntact)
         }
     }
+
+    @Test(arguments: levels) func truncatedToIntegers(level: Level) throws {
+        let kernels = try Self.kernels(level)
+        var values: [Double] = specialFloats.map(Double.init)
+        for power in [7, 8, 15, 16, 31, 32, 63, 64] as [Double] {
+            for step in [-1, -0.5, 0, 0.5, 1] as [Double] { values += [pow(2, power) + step, -pow(2, power) + step] }
+        }
+        var random = SplitMix(44)
+        values += random.floats(70, -300...300).map(Double.init)
+        func check<T: FixedWidthInteger & BitwiseCopyable>(_: T.Type, fromDouble: Bool) throws {
+            let convert = try #require(apus_half_to_bits(kernels, fromDouble, MemoryLayout<T>.size))
+            let floats = values.map { Float($0) }
+            let wanted = (fromDouble ? values : floats.map(Double.init)).map { x -> T in
+                if T.bitWidth == 64 { return x >= -0x1p63 && x < 0x1p63 ? T(truncatingIfNeeded: Int64(x)) : T(truncatingIfNeeded: Int64.min) }
+                return T(truncatingIfNeeded: x > -2147483649 && x < 2147483648 ? Int32(x) : Int32.min)
+            }
+            for edge in edges {
+                for n in [0, 1, 7, 16, 33, values.count] {
+                    let y = GuardedBuffer<T>(count: n, guarding: edge.of(T.self))
+                    let wide = GuardedBuffer(values[..<n], guarding: edge.of(Double.self))
+                    let narrow = GuardedBuffer(floats[..<n], guarding: edge.of(Float.self))
+                    convert(n, fromDouble ? UnsafeRawPointer(wide.pointer) : UnsafeRawPointer(narrow.pointer), y.pointer)
+                    #expect(wide.isIntact && narrow.isIntact)
+                    #expect((0..<n).allSatisfy { y[$0] == wanted[$0] }, "\(T.self) of \(fromDouble ? "double" : "float")")
+                    #expect(y.isIntact)
+                }
+            }
+        }
+        for fromDouble in [false, true] {
+            try check(UInt8.self, fromDouble: fromDouble)
+            try check(UInt16.self, fromDouble: fromDouble)
+            try check(UInt32.self, fromDouble: fromDouble)
+            try check(UInt64.self, fromDouble: fromDouble)
+        }
+        #expect(apus_half_to_bits(kernels, false, 3) == nil)
+    }
 }

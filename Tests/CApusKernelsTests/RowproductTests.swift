@@ -84,4 +84,28 @@ import Testing
             }
         }
     }
+
+    @Test(arguments: levels) func doubles(level: Level) throws {
+        let function = try #require(try Self.kernels(level).doubles)
+        var random = SplitMix(33)
+        for edge in edges {
+            for (m, n, k) in [(0, 3, 2), (1, 1, 1), (3, 0, 2), (2, 3, 0), (4, 2, 7), (6, 8, 5), (8, 16, 9), (9, 17, 3), (13, 37, 20), (50, 5, 4)] {
+                for isTransposed in [false, true] {
+                    let aRow = isTransposed ? 1 : k + 2, aColumn = isTransposed ? m + 2 : 1, bRow = n + 3
+                    let aCount = m == 0 || k == 0 ? 0 : (m - 1) * aRow + (k - 1) * aColumn + 1
+                    let bCount = k == 0 || n == 0 ? 0 : (k - 1) * bRow + n
+                    let left = random.floats(aCount, -1...1).map { Double($0) / 3 }, right = random.floats(bCount, -1...1).map { Double($0) / 7 }
+                    let a = GuardedBuffer(left, guarding: edge.of(Double.self)), b = GuardedBuffer(right, guarding: edge.of(Double.self))
+                    let c = GuardedBuffer([Double](repeating: 9, count: m * n), guarding: edge.of(Double.self))
+                    function(m, n, k, a.pointer, aRow, aColumn, b.pointer, bRow, c.pointer)
+                    for place in 0..<m * n {
+                        let (row, column) = (place / n, place % n)
+                        let want = (0..<k).reduce(0.0) { $0 + left[row * aRow + $1 * aColumn] * right[$1 * bRow + column] }
+                        #expect(abs(c[place] - want) <= 1e-16 * Double(k), "\(m)x\(n)x\(k) \(place): \(c[place]) is not \(want)")
+                    }
+                    #expect(c.isIntact)
+                }
+            }
+        }
+    }
 }

@@ -71,6 +71,12 @@ private func directLoop(_ source: ElementType, _ target: ElementType) throws -> 
     }
     guard source.isPlain && target.isPlain else { return nil }
     if target == .bool { return try source.visitArithmetic(ToBoolVisitor()) }
+    // Unsigned numbers of 32 and 64 bits reach further than what the kernels convert to.
+    if source == .float32 || source == .float64, target.isIntegral, target != .uint32, target != .uint64,
+        let convert = apus_half_to_bits(SmallFloatKernels.table, source == .float64, target.bitWidth / 8)
+    {
+        return { count, x, y in convert(count, x, y) }
+    }
     if source == .bool { return try target.visitArithmetic(FromBoolVisitor()) }
     return try source.visitArithmetic(CastSourceVisitor(target: target))
 }

@@ -49,6 +49,12 @@ struct FloatKernels: @unchecked Sendable {
         }
     }
 
+    /// The kernel for doubles, where there is one.
+    func doubles(_ op: apus_unary_op) -> UnaryLoop? {
+        guard let function = apus_elementwise_double(table, op) else { return nil }
+        return { count, x, y in function(count, x.assumingMemoryBound(to: Double.self), y.assumingMemoryBound(to: Double.self)) }
+    }
+
     func loop(_ op: apus_binary_op) throws -> BinaryLoop {
         guard let both = apus_elementwise_binary(table, op, APUS_VECTOR_VECTOR),
             let right = apus_elementwise_binary(table, op, APUS_VECTOR_SCALAR),

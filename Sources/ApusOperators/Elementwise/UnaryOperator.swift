@@ -11,6 +11,8 @@ struct UnaryDescriptor: Sendable {
     /// The loop for an integer type; nil where `types` has none.
     let integer: (@Sendable (ElementType, SIMD2<Float>) throws -> UnaryLoop)?
     let parameters: @Sendable (NodeReader) throws -> SIMD2<Float>
+    /// The loop for a 16-bit float where it needs no arithmetic.
+    var ofBits: (@Sendable (ElementType) -> UnaryLoop)?
 
     /// A function of floats only.
     init<F: RealFunction>(
@@ -27,10 +29,12 @@ struct UnaryDescriptor: Sendable {
 
     /// A function that integers have, too, with an integer definition of its own.
     init<F: RealFunction & ArithmeticFunction>(
-        _ opType: String, since: [Int], _: F.Type, _ kernel: apus_unary_op, types: [ElementType]
+        _ opType: String, since: [Int], _: F.Type, _ kernel: apus_unary_op, types: [ElementType],
+        ofBits: (@Sendable (ElementType) -> UnaryLoop)? = nil
     ) {
         schema = Schema(opType, since: since, inputs: 1...1)
         self.types = types
+        self.ofBits = ofBits
         self.kernel = kernel
         loops = RealLoops(F.self)
         integer = { type, _ in try type.visitArithmetic(UnaryLoopVisitor<F>()) }
@@ -55,8 +59,8 @@ struct UnaryDescriptor: Sendable {
     func loop(_ type: ElementType, _ parameters: SIMD2<Float>, _ kernels: FloatKernels) throws -> UnaryLoop {
         switch type {
         case .float32: return try kernel.map { try kernels.loop($0, parameters) } ?? loops.float(parameters)
-        case .float64: return loops.double(parameters)
-        case .float16, .bfloat16: return throughFloat32(type, try loop(.float32, parameters, kernels))
+        case .float64: return kernel.flatMap(kernels.doubles) ?? loops.double(parameters)
+        case .float16, .bfloat16: return try ofBits?(type) ?? throughFloat32(type, try loop(.float32, parameters, kernels))
         default:
             guard let integer else { throw type.unsupported("a float") }
             return try integer(type, parameters)
@@ -101,10 +105,25 @@ struct UnaryOperator: Operator {
             try descriptor.loop(type, parameters, kernels))
     }
 
+    /// A loop over elements of 16 bits.
+    @inline(__always)
+    private static func bitsLoop(_ function: @escaping @Sendable (UInt16) -> UInt16) -> UnaryLoop {
+        { count, x, y in
+            let x = x.assumingMemoryBound(to: UInt16.self), y = y.assumingMemoryBound(to: UInt16.self)
+            for index in 0..<count { y[index] = function(x[index]) }
+        }
+    }
+
     private static let mathDescriptors: [UnaryDescriptor] = [
-        .init("Abs", since: [1, 6, 13], AbsFunction.self, APUS_UNARY_ABS, types: Types.numbers),
-        .init("Neg", since: [1, 6, 13], NegFunction.self, APUS_UNARY_NEG, types: Types.floats + Types.signed),
-        .init("Sign", since: [9, 13], SignFunction.self, APUS_UNARY_SIGN, types: Types.numbers),
+        .init("Abs", since: [1, 6, 13], AbsFunction.self, APUS_UNARY_ABS, types: Types.numbers) { _ in bitsLoop { $0 & 0x7fff } },
+        .init("Neg", since: [1, 6, 13], NegFunction.self, APUS_UNARY_NEG, types: Types.floats + Types.signed) { _ in bitsLoop { $0 ^ 0x8000 } },
+        .init("Sign", since: [9, 13], SignFunction.self, APUS_UNARY_SIGN, types: Types.numbers) { type in
+            let one: UInt16 = type == .float16 ? 0x3c00 : 0x3f80, infinity: UInt16 = type == .float16 ? 0x7c00 : 0x7f80
+            return bitsLoop { bits in
+                // Zero, which becomes the greatest number here, and NaN stay.
+                (bits & 0x7fff) &- 1 >= infinity ? bits : one | bits & 0x8000
+            }
+        },
         .init("Sqrt", since: [1, 6, 13], SqrtFunction.self, APUS_UNARY_SQRT),
         .init("Reciprocal", since: [1, 6, 13], ReciprocalFunction.self, APUS_UNARY_RECIPROCAL),
         .init("Exp", since: [1, 6, 13], ExpFunction.self, APUS_UNARY_EXP),

@@ -26,18 +26,48 @@ struct ElementwiseIndexing {
     }
 
     func check(_ indices: IndexReader) throws {
+        let range = indices.isWide ? limits(indices.pointer, Int64.self) : limits(indices.pointer, Int32.self)
+        if range.least >= -size, range.greatest < size { return }
         for position in 0..<count { _ = try indices.checked(position, size: size) }
+    }
+
+    private func limits<Index: FixedWidthInteger>(_ pointer: UnsafeRawPointer, _: Index.Type) -> (least: Int, greatest: Int) {
+        let indices = pointer.assumingMemoryBound(to: Index.self)
+        var least: Index = 0, greatest: Index = -1
+        for position in 0..<count {
+            least = min(least, indices[position])
+            greatest = max(greatest, indices[position])
+        }
+        return (Int(least), Int(greatest))
     }
 
     /// Calls `body(place, element)` with positions in the indices and in the data. The indices must have been checked.
     @inline(__always)
     func forEach(_ indices: IndexReader, _ body: (Int, Int) -> Void) {
+        forEach({ indices[$0] }, body)
+    }
+
+    /// As `forEach`, a loop for each type of indices: faster, and larger.
+    @inline(__always)
+    func forEachFast(_ indices: IndexReader, _ body: (Int, Int) -> Void) {
+        if indices.isWide {
+            let indices = indices.pointer.assumingMemoryBound(to: Int64.self)
+            forEach({ Int(indices[$0]) }, body)
+        } else {
+            let indices = indices.pointer.assumingMemoryBound(to: Int32.self)
+            forEach({ Int(indices[$0]) }, body)
+        }
+    }
+
+    @inline(__always)
+    private func forEach(_ index: (Int) -> Int, _ body: (Int, Int) -> Void) {
         if count == 0 { return }
+        let size = size, step = step, rowLength = rowLength, rowStep = rowStep
         forEachPosition(rowExtents, rowStrides) { row, offset in
+            let first = row &* rowLength
             for column in 0..<rowLength {
-                let place = row &* rowLength &+ column
-                let index = indices[place]
-                body(place, offset &+ (index < 0 ? index &+ size : index) &* step &+ column &* rowStep)
+                let index = index(first &+ column)
+                body(first &+ column, offset &+ (index < 0 ? index &+ size : index) &* step &+ column &* rowStep)
             }
         }
     }
@@ -99,7 +129,7 @@ struct GatherElementsOperator: Operator {
         func visit<T: BitwiseCopyable>(_: T.Type) {
             let source = source.assumingMemoryBound(to: T.self)
             let target = target.assumingMemoryBound(to: T.self)
-            indexing.forEach(indices) { place, element in target[place] = source[element] }
+            indexing.forEachFast(indices) { place, element in target[place] = source[element] }
         }
     }
 }

@@ -2,8 +2,9 @@ import ApusCore
 
 /// Reads the elements of an int32 or int64 tensor.
 struct IndexReader {
-    private let pointer: UnsafeRawPointer
-    private let isWide: Bool
+    let pointer: UnsafeRawPointer
+    /// Whether they are int64.
+    let isWide: Bool
 
     init(_ pointer: UnsafeRawPointer, _ type: ElementType) {
         self.pointer = pointer

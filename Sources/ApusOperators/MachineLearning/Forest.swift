@@ -38,8 +38,10 @@ struct Forest: Sendable {
     /// Features that the trees look at: the input needs at least so many.
     let featureCount: Int
 
-    /// Rows walked in step.
+    /// Rows that are walked in step through one tree, or trees that one row is: each waits for memory by itself.
     private static let block = 16
+    /// Fewer rows than these are walked one by one.
+    private static let fewRows = 8
 
     /// Throws where a tree has a cycle. Children exist; `votes` has an entry for each node.
     init(nodes: [Node], roots: [Int], votes: [[Vote]], members: [[Double]] = []) throws {
@@ -103,17 +105,23 @@ struct Forest: Sendable {
         hasVote.update(repeating: false, count: count * targets)
         withUnsafeTemporaryAllocation(of: Int32.self, capacity: Forest.block) { positions in
             guard let positions = positions.baseAddress else { return }
+            if count < Forest.fewRows {
+                for row in 0..<count {
+                    let own = row * targets
+                    for first in Swift.stride(from: 0, to: roots.count, by: Forest.block) {
+                        let part = min(Forest.block, roots.count - first)
+                        for tree in 0..<part { positions[tree] = roots[first + tree] }
+                        walk(rows + row * stride, 0, positions, part)
+                        for tree in 0..<part { add(aggregate, Int(positions[tree]), sums + own, hasVote + own) }
+                    }
+                }
+                return
+            }
             for start in Swift.stride(from: 0, to: count, by: Forest.block) {
                 let part = min(Forest.block, count - start)
                 for root in roots {
                     positions.update(repeating: root, count: part)
-                    if comparesLessOrEqual {
-                        walk(rows + start * stride, stride, positions, part) { node, x in x <= node.value }
-                    } else {
-                        walk(rows + start * stride, stride, positions, part) { node, x in
-                            holds(node, x) || (node.missingIsTrue && x.isNaN)
-                        }
-                    }
+                    walk(rows + start * stride, stride, positions, part)
                     for row in 0..<part {
                         let own = (start + row) * targets
                         add(aggregate, Int(positions[row]), sums + own, hasVote + own)
@@ -123,6 +131,18 @@ struct Forest: Sendable {
         }
         if aggregate == .average {
             for index in 0..<count * targets { sums[index] /= Sum(max(1, roots.count)) }
+        }
+    }
+
+    /// Leads each of `count` positions to a leaf. What position p stands for looks at the features that begin at rows[p * stride].
+    @inline(never)
+    private func walk<T: Element>(
+        _ rows: UnsafePointer<T>, _ stride: Int, _ positions: UnsafeMutablePointer<Int32>, _ count: Int
+    ) {
+        if comparesLessOrEqual {
+            walk(rows, stride, positions, count) { node, x in x <= node.value }
+        } else {
+            walk(rows, stride, positions, count) { node, x in holds(node, x) || (node.missingIsTrue && x.isNaN) }
         }
     }
 

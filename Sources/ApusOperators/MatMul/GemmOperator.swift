@@ -94,13 +94,14 @@ struct GemmOperator: Operator {
     private func prepareGeneric<T: ProductElement>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
         let (aLayout, bLayout) = try layouts(context)
         let c = try strides(context), alpha = alpha, beta = beta
-        let m = aLayout.rows, n = bLayout.columns
+        let m = aLayout.rows, n = bLayout.columns, doubles = DoubleProduct(levels: context.levels)
         return PreparedKernel("gemm_generic") { io in
             let a = io.input(0, as: T.self), b = io.input(1, as: T.self), y = io.output(0, as: T.self)
-            io.pool.parallelUnlessStopped(m) { row in
-                multiplyMatrices(a, aLayout, b, bLayout, y, rows: row..<(row + 1))
+            io.pool.parallelUnlessStopped((m + DoubleProduct.rows - 1) / DoubleProduct.rows) { part in
+                let first = part * DoubleProduct.rows, rows = first..<min(m, first + DoubleProduct.rows)
+                multiplyMatrices(a, aLayout, b, bLayout, y, rows: rows, doubles)
                 if alpha != 1 {
-                    for column in 0..<n { y[row * n + column] = T.scaled(y[row * n + column], by: alpha) }
+                    for element in first * n..<rows.upperBound * n { y[element] = T.scaled(y[element], by: alpha) }
                 }
             }
             if let c { addBroadcast(io.input(2, as: T.self), c, beta, y, rows: m, columns: n) }

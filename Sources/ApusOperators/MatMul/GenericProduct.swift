@@ -1,4 +1,5 @@
 import ApusCore
+import CApusKernels
 
 /// An element that plain matrix products can be made of. Integers wrap around.
 protocol ProductElement: BitwiseCopyable {
@@ -47,12 +48,32 @@ struct MatrixLayout: Sendable {
     var columnStride: Int
 }
 
-/// C = A · B in the plainest way, C contiguous: for types and shapes without a kernel.
+/// The kernel for products of doubles, and rows that are worth a call of it: all its tiles are full.
+struct DoubleProduct: @unchecked Sendable {
+    static let rows = 48
+    fileprivate let function: @convention(c) (
+        Int, Int, Int, UnsafePointer<Double>?, Int, Int, UnsafePointer<Double>?, Int, UnsafeMutablePointer<Double>?
+    ) -> Void
+
+    init?(levels: UInt32) {
+        guard let function = apus_rowproduct_select(levels)?.pointee.doubles else { return nil }
+        self.function = function
+    }
+}
+
+/// C = A · B in the plainest way, C contiguous: for types and shapes without a kernel. `doubles` serves where they are doubles and the
+/// rows of B contiguous.
 func multiplyMatrices<T: ProductElement>(
     _ a: UnsafePointer<T>, _ aLayout: MatrixLayout, _ b: UnsafePointer<T>, _ bLayout: MatrixLayout, _ c: UnsafeMutablePointer<T>,
-    rows: Range<Int>
+    rows: Range<Int>, _ doubles: DoubleProduct? = nil
 ) {
     let n = bLayout.columns, k = aLayout.columns
+    if let doubles, T.self == Double.self, bLayout.columnStride == 1 {
+        return doubles.function(
+            rows.count, n, k, UnsafeRawPointer(a + rows.lowerBound * aLayout.rowStride).assumingMemoryBound(to: Double.self),
+            aLayout.rowStride, aLayout.columnStride, UnsafeRawPointer(b).assumingMemoryBound(to: Double.self), bLayout.rowStride,
+            UnsafeMutableRawPointer(c + rows.lowerBound * n).assumingMemoryBound(to: Double.self))
+    }
     for row in rows {
         let out = c + row * n
         for column in 0..<n { out[column] = T.additiveIdentity }

@@ -5,7 +5,7 @@ import CApusKernels
 /// Matrix product in numpy's sense: leading axes are batches and broadcast, a vector is a row on the left and a column on
 /// the right.
 ///
-/// `com.microsoft.FusedMatMul` adds alpha and transpositions. `apus.MatMul`, which the optimiser makes, computes
+/// `com.microsoft.FusedMatMul`, once `TransposeMatMul`, adds alpha and transpositions. `apus.MatMul`, which the optimiser makes, computes
 /// activation(alpha · A · B + bias + residual): inputs A, B, bias [n] (optional), residual (optional, of the output's
 /// shape); attributes transB, alpha, activation, activation_params. It takes floats of 16 and 32 bits, and as B narrower ones beside
 /// others, too. Constant B of 8 and 16 bits stays as it is in memory.
@@ -14,6 +14,7 @@ struct MatMulOperator: Operator {
         Schema("MatMul", since: [1, 9, 13], inputs: 2...2),
         Schema("MatMul", domain: "apus", since: [1], inputs: 2...4),
         Schema("FusedMatMul", domain: "com.microsoft", since: [1], inputs: 2...2),
+        Schema("TransposeMatMul", domain: "com.microsoft", since: [1], inputs: 2...2),
     ]
 
     let alpha: Float
@@ -136,16 +137,17 @@ struct MatMulOperator: Operator {
     }
 
     private func prepareGeneric<T: ProductElement>(_: T.Type, _ context: PrepareContext) throws -> any PreparedNode {
-        let product = try geometry(context), alpha = alpha
-        let size = product.m * product.n
+        let product = try geometry(context), alpha = alpha, doubles = DoubleProduct(levels: context.levels)
+        let size = product.m * product.n, parts = max(1, (product.m + DoubleProduct.rows - 1) / DoubleProduct.rows)
         return PreparedKernel("matmul_generic") { io in
             let a = io.input(0, as: T.self), b = io.input(1, as: T.self), c = io.output(0, as: T.self)
-            io.pool.parallelUnlessStopped(product.count) { index in
-                let out = c + index * size
+            io.pool.parallelUnlessStopped(product.count &* parts) { part in
+                let index = part / parts, out = c + index * size
+                let first = part % parts * DoubleProduct.rows, rows = first..<min(product.m, first + DoubleProduct.rows)
                 multiplyMatrices(
-                    a + product.aOffset(index), product.aLayout, b + product.bOffset(index), product.bLayout, out, rows: 0..<product.m)
+                    a + product.aOffset(index), product.aLayout, b + product.bOffset(index), product.bLayout, out, rows: rows, doubles)
                 if alpha != 1 {
-                    for element in 0..<size { out[element] = T.scaled(out[element], by: alpha) }
+                    for element in first * product.n..<rows.upperBound * product.n { out[element] = T.scaled(out[element], by: alpha) }
                 }
             }
         }

@@ -42,7 +42,7 @@ struct SoftmaxOperator: Operator {
         let length = shape.rank == 0 ? 1 : viewsInputAsMatrix ? shape.count(axis...) : shape[axis]
         let inner = shape.rank == 0 || viewsInputAsMatrix ? 1 : shape.count((axis + 1)...)
         if shape.count == 0 { return PreparedKernel("nothing") { _ in } }
-        if try context.type(0) == .float64 { return prepareDouble(rows, length, inner) }
+        if try context.type(0) == .float64 { return try prepareDouble(context, rows, length, inner) }
         return try context.throughFloat32 { try prepareFloat32($0, rows, length, inner) }
     }
 
@@ -79,8 +79,27 @@ struct SoftmaxOperator: Operator {
         }
     }
 
-    private func prepareDouble(_ rows: Int, _ length: Int, _ inner: Int) -> any PreparedNode {
+    private func prepareDouble(_ context: PrepareContext, _ rows: Int, _ length: Int, _ inner: Int) throws -> any PreparedNode {
         let isLogarithm = isLogarithm
+        if inner == 1, !isLogarithm, let exponential = apus_elementwise_double(try FloatKernels(context.levels).table, APUS_UNARY_EXP),
+            let greatest = apus_reduce_runs(apus_reduce_select(context.levels), APUS_REDUCE_MAX, APUS_NUMBER_F64),
+            let total = apus_reduce_runs(apus_reduce_select(context.levels), APUS_REDUCE_SUM, APUS_NUMBER_F64)
+        {
+            return PreparedKernel("softmax_double rows") { io in
+                let source = io.input(0, as: Double.self), target = io.output(0, as: Double.self)
+                io.pool.inChunks(rows, of: max(1, 4096 / max(1, length))) { range in
+                    for row in range {
+                        let x = source + row &* length, y = target + row &* length
+                        var highest = -Double.infinity, sum = 0.0
+                        greatest(1, length, x, length, &highest)
+                        for i in 0..<length { y[i] = x[i] - highest }
+                        exponential(length, y, y)
+                        total(1, length, y, length, &sum)
+                        for i in 0..<length { y[i] /= sum }
+                    }
+                }
+            }
+        }
         return PreparedKernel("softmax_double") { io in
             let source = io.input(0, as: Double.self), target = io.output(0, as: Double.self)
             io.pool.inChunks(rows * inner, of: max(1, 4096 / max(1, length))) { range in

@@ -35,34 +35,33 @@ struct ArgOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        let split = try AxisSplit(context.shape(0), axis: axis)
-        if try context.type(0) == .float32, split.inner == 1, split.length > 0 { return try prepareRows(context, split) }
-        return try context.type(0).visit(ArgVisitor(split: split, findsGreatest: findsGreatest, takesLast: takesLast))
-    }
-}
-
-extension ArgOperator {
-    /// Rows of float32: the number first, with the kernels for it, then its place.
-    private func prepareRows(_ context: PrepareContext, _ split: AxisSplit) throws -> any PreparedNode {
-        let findsGreatest = findsGreatest, takesLast = takesLast
-        guard let reduce = apus_reduce_row(apus_reduce_select(context.levels), findsGreatest ? APUS_REDUCE_MAX : APUS_REDUCE_MIN) else {
-            throw ApusError(.internal, "no kernel for rows")
+        let split = try AxisSplit(context.shape(0), axis: axis), type = try context.type(0)
+        if split.inner == 1, split.length > 0,
+            let kernels = ReduceKernels(findsGreatest ? APUS_REDUCE_MAX : APUS_REDUCE_MIN, type, levels: context.levels)
+        {
+            return rows(kernels, split)
         }
-        return PreparedKernel(findsGreatest ? "ArgMax rows" : "ArgMin rows") { io in
-            let x = io.input(0, as: Float.self), y = io.output(0, as: Int64.self), last = split.length - 1
-            io.pool.inChunks(split.outer, of: max(1, elementwiseChunk / split.length)) { range in
-                for index in range {
-                    let row = x + index &* split.length, best = reduce(split.length, row)
-                    var place = 0
-                    if best != best {
-                        while place < last, row[place] == row[place] { place &+= 1 }
-                    } else if takesLast {
-                        place = last
-                        while place > 0, row[place] != best { place &-= 1 }
-                    } else {
-                        while place < last, row[place] != best { place &+= 1 }
+        return try type.visit(ArgVisitor(split: split, findsGreatest: findsGreatest, takesLast: takesLast))
+    }
+
+    /// Along the last axis: the number first, by the kernels for it, then its place.
+    private func rows(_ kernels: ReduceKernels, _ split: AxisSplit) -> PreparedKernel {
+        let length = split.length, outer = split.outer, takesLast = takesLast, rowSize = length &* kernels.elementSize
+        return PreparedKernel("Arg rows") { io in
+            let x = io.input(0), y = io.output(0, as: Int64.self)
+            io.pool.inChunks(outer, of: max(1, elementwiseChunk / length)) { range in
+                withUnsafeTemporaryAllocation(byteCount: ReduceKernels.tile * 8, alignment: 64) { memory in
+                    guard let totals = memory.baseAddress else { return }
+                    for first in stride(from: range.lowerBound, to: range.upperBound, by: ReduceKernels.tile) {
+                        let count = min(ReduceKernels.tile, range.upperBound - first)
+                        kernels.clear(totals, count)
+                        kernels.joinRuns(count, length, x + first &* rowSize, step: length, totals)
+                        for index in 0..<count {
+                            let place = kernels.place(
+                                length, x + (first &+ index) &* rowSize, of: totals + index &* kernels.totalSize, takesLast: takesLast)
+                            y[first &+ index] = Int64(place)
+                        }
                     }
-                    y[index] = Int64(place)
                 }
             }
         }
@@ -91,20 +90,34 @@ private struct ArgVisitor: ElementVisitor {
     let takesLast: Bool
 
     func visit<T: Element>(_: T.Type) throws -> PreparedKernel {
-        let split = split, findsGreatest = findsGreatest, takesLast = takesLast
+        let split = split
+        guard split.length > 0 else { return PreparedKernel("nothing") { _ in } }
+        // A strip of neighbours at a time, whose best numbers are kept side by side.
+        // Conditions that are the same for all elements are numbers: the compiler would make a loop for each of their combinations.
+        let wantsGreater: UInt8 = findsGreatest ? 1 : 0, wantsLesser = 1 - wantsGreater, wantsEqual: UInt8 = takesLast ? 1 : 0
+        let width = 64, inner = split.inner, strips = inner / width + (inner % width == 0 ? 0 : 1)
         return PreparedKernel(findsGreatest ? "ArgMax" : "ArgMin") { io in
             let x = io.input(0, as: T.self), y = io.output(0, as: Int64.self)
-            io.pool.inChunks(split.outer &* split.inner, of: max(1, elementwiseChunk / max(1, split.length))) { range in
-                for index in range {
-                    let start = x + index / split.inner &* split.length &* split.inner + index % split.inner
-                    var best = start[0].number, place = 0
-                    for position in 1..<max(1, split.length) where !best.isNotANumber {
-                        let candidate = start[position &* split.inner].number
-                        let isBetter = candidate.isNotANumber || (findsGreatest ? candidate > best : candidate < best)
-                            || (takesLast && candidate == best)
-                        if isBetter { (best, place) = (candidate, position) }
+            io.pool.inChunks(split.outer &* strips, of: max(1, elementwiseChunk / (split.length &* width))) { range in
+                withUnsafeTemporaryAllocation(of: T.Number.self, capacity: width) { bests in
+                    guard let bests = bests.baseAddress else { return }
+                    for index in range {
+                        let column = index % strips * width, count = min(width, inner - column)
+                        let from = x + index / strips &* split.length &* inner + column
+                        let places = y + index / strips &* inner + column
+                        for lane in 0..<count { (bests[lane], places[lane]) = (from[lane].number, 0) }
+                        for position in 1..<max(1, split.length) {
+                            let row = from + position &* inner
+                            for lane in 0..<count {
+                                let candidate = row[lane].number, best = bests[lane]
+                                let isGreater: UInt8 = candidate > best ? wantsGreater : 0, isLesser: UInt8 = candidate < best ? wantsLesser : 0
+                                let isEqual: UInt8 = candidate == best ? wantsEqual : 0, isNotANumber: UInt8 = candidate.isNotANumber ? 1 : 0
+                                let takes = (isGreater | isLesser | isEqual | isNotANumber) & (best.isNotANumber ? 0 : 1) != 0
+                                bests[lane] = takes ? candidate : best
+                                places[lane] = takes ? Int64(position) : places[lane]
+                            }
+                        }
                     }
-                    y[index] = Int64(place)
                 }
             }
         }

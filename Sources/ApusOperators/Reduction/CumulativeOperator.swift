@@ -36,9 +36,37 @@ struct CumulativeOperator: Operator {
         guard let axes = try context.integers(1) else { throw ApusError(.internal, "the axis is not known") }
         let split = try AxisSplit(shape, axis: checked(axes, shape.rank))
         let type = try context.type(0)
+        if type.isShortFloat, split.inner > 1, !isProduct { return shortRows(type, split) }
         return isProduct
             ? try type.visit(CumulativeVisitor<ProductReduction>(split: split, isExclusive: isExclusive, isReversed: isReversed))
             : try type.visit(CumulativeVisitor<SumReduction>(split: split, isExclusive: isExclusive, isReversed: isReversed))
+    }
+
+    /// Sums of 16-bit floats along any axis but the last: as `CumulativeVisitor.rows`, converted a strip of a row at a time.
+    private func shortRows(_ type: ElementType, _ split: AxisSplit) -> PreparedKernel {
+        let isExclusive = isExclusive, isReversed = isReversed
+        let width = 128, strips = split.inner / width + (split.inner % width == 0 ? 0 : 1)
+        return PreparedKernel("cumulative rows of \(type.name)") { io in
+            let x = io.input(0), y = io.output(0)
+            io.pool.inChunks(split.outer &* strips, of: max(1, elementwiseChunk / max(1, split.length &* width))) { range in
+                withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * width) { memory in
+                    guard let totals = memory.baseAddress else { return }
+                    let line = totals + width
+                    for index in range {
+                        let column = index % strips * width, count = min(width, split.inner - column)
+                        let start = index / strips &* split.length &* split.inner + column
+                        totals.update(repeating: 0, count: width)
+                        for step in 0..<split.length {
+                            let place = 2 &* (start + (isReversed ? split.length - 1 - step : step) &* split.inner)
+                            if isExclusive { narrow(type, totals, y + place, count: count) }
+                            widen(type, x + place, line, count: count)
+                            for lane in 0..<count { totals[lane] += line[lane] }
+                            if !isExclusive { narrow(type, totals, y + place, count: count) }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

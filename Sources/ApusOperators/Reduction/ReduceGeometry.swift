@@ -54,6 +54,10 @@ struct ReduceGeometry: Sendable {
     @inline(__always)
     func rowOffset(_ index: Int) -> Int { ReduceGeometry.offset(index, reducedExtents, reducedStrides) }
 
+    /// The distance between blocks, and between rows, where it is always the same.
+    var blockStep: Int? { keptExtents.count > 1 ? nil : keptStrides.first ?? 0 }
+    var rowStep: Int? { reducedExtents.count > 1 ? nil : reducedStrides.first ?? 0 }
+
     @inline(__always)
     private static func offset(_ index: Int, _ extents: [Int], _ strides: [Int]) -> Int {
         if extents.count == 1 { return index &* strides[0] }

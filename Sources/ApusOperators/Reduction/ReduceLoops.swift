@@ -1,4 +1,5 @@
 import ApusCore
+import CApusKernels
 
 /// How elements are combined to one number.
 protocol ReduceFunction: SendableMetatype {
@@ -147,19 +148,41 @@ struct LogSumExpVisitor: ElementVisitor {
     }
 }
 
-/// Chooses the accumulator for a function whose sums may grow: sums and products.
-struct GrowingReduceVisitor<F: ReduceFunction>: ElementVisitor {
+/// For functions whose sums may grow: integers are combined in 64 bits, or in the reals where logarithms or roots are taken.
+struct GrowingReduceVisitor<F: ReduceFunction>: IntegerVisitor {
     let finish: ReduceFinish
 
-    func visit<T: Element>(_: T.Type) throws -> ReduceLoop {
-        // Logarithms and roots of integers are taken in the reals.
-        if T.Number.isFloat || finish == .root || finish == .log { return reduceLoop(F.self, T.self, in: Double.self, finish) }
-        return T.Number.lowest < T.Number.zero
-            ? reduceLoop(F.self, T.self, in: Int64.self, finish) : reduceLoop(F.self, T.self, in: UInt64.self, finish)
+    func visit<T: Arithmetic & FixedWidthInteger>(_: T.Type) throws -> ReduceLoop {
+        if finish == .root || finish == .log { return reduceLoop(F.self, T.self, in: Double.self, finish) }
+        return T.isSigned ? reduceLoop(F.self, T.self, in: Int64.self, finish) : reduceLoop(F.self, T.self, in: UInt64.self, finish)
     }
 }
 
-/// For functions whose results are among the elements.
-struct ChoosingReduceVisitor<F: ReduceFunction>: ElementVisitor {
-    func visit<T: Element>(_: T.Type) throws -> ReduceLoop { reduceLoop(F.self, T.self, in: T.Number.self, .none) }
+/// Sums of elements, their squares or magnitudes: by kernels where there are some.
+func growingReduceLoop<F: ReduceFunction>(
+    _: F.Type, _ op: apus_reduce_op, _ type: ElementType, _ finish: ReduceFinish, levels: UInt32
+) throws -> ReduceLoop {
+    try kernelReduceLoop(op, type, finish, levels: levels) ?? type.visitInteger(GrowingReduceVisitor<F>(finish: finish))
+}
+
+/// The greatest or least of the elements: by kernels where there are some.
+func choosingReduceLoop<F: ReduceFunction>(_: F.Type, _ op: apus_reduce_op, _ type: ElementType, levels: UInt32) throws -> ReduceLoop {
+    if let loop = kernelReduceLoop(op, type, .none, levels: levels) { return loop }
+    return switch type {
+    case .uint16: reduceLoop(F.self, UInt16.self, in: UInt16.self, .none)
+    case .int16: reduceLoop(F.self, Int16.self, in: Int16.self, .none)
+    case .uint32: reduceLoop(F.self, UInt32.self, in: UInt32.self, .none)
+    case .uint64: reduceLoop(F.self, UInt64.self, in: UInt64.self, .none)
+    default: throw type.unsupported("a number of 8 bits or more")
+    }
+}
+
+/// Products: floats in double precision, integers in 64 bits.
+struct ProductReduceVisitor: ElementVisitor {
+    func visit<T: Element>(_: T.Type) throws -> ReduceLoop {
+        if T.Number.isFloat { return reduceLoop(ProductReduction.self, T.self, in: Double.self, .none) }
+        return T.Number.lowest < T.Number.zero
+            ? reduceLoop(ProductReduction.self, T.self, in: Int64.self, .none)
+            : reduceLoop(ProductReduction.self, T.self, in: UInt64.self, .none)
+    }
 }

@@ -1,4 +1,5 @@
 import ApusCore
+import CApusKernels
 
 /// The Reduce… operators: some axes of a tensor combined to one element each.
 ///
@@ -9,11 +10,11 @@ struct ReduceOperator: Operator {
         /// The version from which on the axes are an input.
         let axesAreInput: Int
         let types: [ElementType]
-        let loop: @Sendable (ElementType) throws -> ReduceLoop
+        let loop: @Sendable (_ type: ElementType, _ levels: UInt32) throws -> ReduceLoop
 
         init(
             _ opType: String, since: [Int] = [1, 11, 13, 18], axesAreInput: Int = 18, types: [ElementType] = Types.numbers,
-            loop: @escaping @Sendable (ElementType) throws -> ReduceLoop
+            loop: @escaping @Sendable (_ type: ElementType, _ levels: UInt32) throws -> ReduceLoop
         ) {
             schema = Schema(opType, since: since, inputs: 1...2)
             self.axesAreInput = axesAreInput
@@ -23,29 +24,34 @@ struct ReduceOperator: Operator {
     }
 
     private static let descriptors: [Descriptor] = [
-        .init("ReduceL1") { try $0.visit(GrowingReduceVisitor<MagnitudeReduction>(finish: .none)) },
-        .init("ReduceL2") { try $0.visit(GrowingReduceVisitor<SquareReduction>(finish: .root)) },
-        .init("ReduceLogSum", since: [1, 11, 13, 18, 28]) { try $0.visit(GrowingReduceVisitor<SumReduction>(finish: .log)) },
-        .init("ReduceLogSumExp", since: [1, 11, 13, 18, 28]) { try $0.visit(LogSumExpVisitor()) },
+        .init("ReduceL1") { try growingReduceLoop(MagnitudeReduction.self, APUS_REDUCE_SUM_ABSOLUTE, $0, .none, levels: $1) },
+        .init("ReduceL2") { try growingReduceLoop(SquareReduction.self, APUS_REDUCE_SUM_SQUARES, $0, .root, levels: $1) },
+        .init("ReduceLogSum", since: [1, 11, 13, 18, 28]) {
+            try growingReduceLoop(SumReduction.self, APUS_REDUCE_SUM, $0, .log, levels: $1)
+        },
+        .init("ReduceLogSumExp", since: [1, 11, 13, 18, 28]) { type, _ in try type.visit(LogSumExpVisitor()) },
         .init("ReduceMax", since: [1, 11, 12, 13, 18, 20], types: Types.numbers + [.bool]) {
-            try $0.visit(ChoosingReduceVisitor<MaxReduction>())
+            try choosingReduceLoop(MaxReduction.self, APUS_REDUCE_MAX, $0, levels: $1)
         },
-        .init("ReduceMean") { try $0.visit(GrowingReduceVisitor<SumReduction>(finish: .mean)) },
+        .init("ReduceMean") { try growingReduceLoop(SumReduction.self, APUS_REDUCE_SUM, $0, .mean, levels: $1) },
         .init("ReduceMin", since: [1, 11, 12, 13, 18, 20], types: Types.numbers + [.bool]) {
-            // The identity for bool is true, not 255.
-            $0 == .bool ? boolMinimum : try $0.visit(ChoosingReduceVisitor<MinReduction>())
+            let loop = try choosingReduceLoop(MinReduction.self, APUS_REDUCE_MIN, $0, levels: $1)
+            return $0 == .bool ? boolMinimum(loop) : loop
         },
-        .init("ReduceProd") { try $0.visit(GrowingReduceVisitor<ProductReduction>(finish: .none)) },
+        .init("ReduceProd") { type, _ in try type.visit(ProductReduceVisitor()) },
         .init("ReduceSum", since: [1, 11, 13], axesAreInput: 13) {
-            try $0.visit(GrowingReduceVisitor<SumReduction>(finish: .none))
+            try growingReduceLoop(SumReduction.self, APUS_REDUCE_SUM, $0, .none, levels: $1)
         },
-        .init("ReduceSumSquare") { try $0.visit(GrowingReduceVisitor<SquareReduction>(finish: .none)) },
+        .init("ReduceSumSquare") { try growingReduceLoop(SquareReduction.self, APUS_REDUCE_SUM_SQUARES, $0, .none, levels: $1) },
     ]
 
-    private static let boolMinimum: ReduceLoop = { geometry, pool, x, y in
-        reduceLoop(MinReduction.self, UInt8.self, in: UInt8.self, .none)(geometry, pool, x, y)
-        let y = y.assumingMemoryBound(to: UInt8.self)
-        for index in 0..<geometry.blocks &* geometry.width { y[index] = y[index] != 0 ? 1 : 0 }
+    /// The identity for bool is true, not 255.
+    private static func boolMinimum(_ loop: @escaping ReduceLoop) -> ReduceLoop {
+        { geometry, pool, x, y in
+            loop(geometry, pool, x, y)
+            let y = y.assumingMemoryBound(to: UInt8.self)
+            for index in 0..<geometry.blocks &* geometry.width { y[index] = y[index] != 0 ? 1 : 0 }
+        }
     }
 
     static let schemas = descriptors.map(\.schema)
@@ -101,7 +107,7 @@ struct ReduceOperator: Operator {
         let shape = try context.shape(0)
         let geometry = ReduceGeometry(
             shape, axes: try reducedAxes(hasAxesInput ? context.integers(1) : axes, rank: shape.rank))
-        let loop = try descriptor.loop(context.type(0))
+        let loop = try descriptor.loop(context.type(0), context.levels)
         return PreparedKernel(descriptor.schema.opType) { io in
             loop(geometry, io.pool, io.input(0), io.output(0))
         }

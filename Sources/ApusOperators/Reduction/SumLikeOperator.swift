@@ -1,5 +1,6 @@
 import ApusCore
 import ApusGraph
+import CApusKernels
 
 /// apus.SumLike: input 0 summed over the axes along which a tensor of the shape of input 1 was broadcast to it.
 struct SumLikeOperator: Operator {
@@ -24,7 +25,7 @@ struct SumLikeOperator: Operator {
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let shape = try context.shape(0)
         let geometry = ReduceGeometry(shape, axes: try axes(shape, try context.shape(1)))
-        let loop = try context.type(0).visit(GrowingReduceVisitor<SumReduction>(finish: .none))
+        let loop = try growingReduceLoop(SumReduction.self, APUS_REDUCE_SUM, context.type(0), .none, levels: context.levels)
         return PreparedKernel("SumLike") { io in loop(geometry, io.pool, io.input(0), io.output(0)) }
     }
 }

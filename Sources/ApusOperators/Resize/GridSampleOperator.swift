@@ -74,6 +74,9 @@ struct GridSampleOperator: Operator {
         guard spatial <= 8 else { throw ApusError(.unsupported, "GridSample of \(spatial) axes") }
         let combinations = (0..<spatial).reduce(1) { product, _ in product &* taps }
         let sampling = Sampling<T>(mode: mode, padding: padding, alignsCorners: alignsCorners)
+        if mode == .linear, spatial == 2, parts == 1, plane > 0, plane <= Int(Int32.max), let sampling = sampling as? Sampling<Float> {
+            return planes(sampling, batches: output[0], channels, (sizes[0], sizes[1]), points)
+        }
         return PreparedKernel("grid_sample") { io in
             if output.count == 0 { return }
             let source = io.input(0, as: T.self), grid = io.input(1, as: T.self), target = io.output(0, as: T.self)
@@ -121,6 +124,61 @@ struct GridSampleOperator: Operator {
     }
 }
 
+extension GridSampleOperator {
+    /// Images, linearly: the four elements that a block of points reads and their weights are found once, for all channels.
+    private func planes(
+        _ sampling: Sampling<Float>, batches: Int, _ channels: Int, _ sizes: (rows: Int, columns: Int), _ points: Int
+    ) -> PreparedKernel {
+        // Offsets and weights lie on the stack (1 KiB each, the most that Swift puts there).
+        let block = 64, plane = sizes.rows &* sizes.columns
+        let blocks = points / block + (points % block == 0 ? 0 : 1)
+        return PreparedKernel("grid_sample planes") { io in
+            let source = io.input(0, as: Float.self), grid = io.input(1, as: Float.self), target = io.output(0, as: Float.self)
+            io.pool.inChunks(batches &* blocks, of: max(1, 4096 / block / max(1, channels))) { range in
+                withUnsafeTemporaryAllocation(of: Int32.self, capacity: 4 * block) { offsets in
+                    withUnsafeTemporaryAllocation(of: Float.self, capacity: 4 * block) { weights in
+                        guard let offsets = offsets.baseAddress, let weights = weights.baseAddress else { return }
+                        for index in range {
+                            let batch = index / blocks, first = index % blocks &* block, count = min(block, points - first)
+                            var readsAll = true
+                            for point in 0..<count {
+                                let coordinates = grid + 2 &* (batch &* points &+ first &+ point)
+                                let y = sampling.linear(coordinates[1], sizes.rows), x = sampling.linear(coordinates[0], sizes.columns)
+                                func set(_ tap: Int, _ row: Int32, _ column: Int32, _ weight: Float) {
+                                    let reads = row >= 0 && column >= 0 && weight != 0
+                                    offsets[4 &* point &+ tap] = reads ? row &* Int32(sizes.columns) &+ column : -1
+                                    weights[4 &* point &+ tap] = weight
+                                    if !reads { readsAll = false }
+                                }
+                                set(0, y.low, x.low, (1 - y.share) * (1 - x.share))
+                                set(1, y.low, x.high, (1 - y.share) * x.share)
+                                set(2, y.high, x.low, y.share * (1 - x.share))
+                                set(3, y.high, x.high, y.share * x.share)
+                            }
+                            for channel in batch &* channels..<(batch &+ 1) &* channels {
+                                let from = source + channel &* plane, to = target + (channel &* points &+ first)
+                                for point in 0..<count {
+                                    let place = 4 &* point
+                                    let at = UnsafePointer(offsets + place), shares = UnsafePointer(weights + place)
+                                    if readsAll {
+                                        let upper = shares[0] * from[Int(at[0])] + shares[1] * from[Int(at[1])]
+                                        let lower = shares[2] * from[Int(at[2])] + shares[3] * from[Int(at[3])]
+                                        to[point] = upper + lower
+                                    } else {
+                                        var sum: Float = 0
+                                        for tap in 0..<4 where at[tap] >= 0 { sum += shares[tap] * from[Int(at[tap])] }
+                                        to[point] = sum
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Which elements of an axis a coordinate of a grid reads.
 private struct Sampling<T: BinaryFloatingPoint & BitwiseCopyable> {
     let mode: GridSampleOperator.Mode
@@ -130,7 +188,7 @@ private struct Sampling<T: BinaryFloatingPoint & BitwiseCopyable> {
     /// Offsets (-1: nothing) and weights of the 1, 2 or 4 elements that `coordinate`, in -1 ... 1 over the axis, reads.
     func taps(_ coordinate: T, _ size: Int, _ stride: Int, _ offsets: UnsafeMutablePointer<Int>, _ weights: UnsafeMutablePointer<T>) {
         let extent = T(size)
-        var position = alignsCorners ? (coordinate + 1) / 2 * (extent - 1) : ((coordinate + 1) * extent - 1) / 2
+        var position = self.position(coordinate, size)
         // Cubic weights reach beyond the edge: their elements are moved onto the axis, not the position.
         if mode != .cubic { position = moved(position, size) }
         // Nowhere near the axis (or no number): nothing to read, and nothing that would fit an Int.
@@ -156,6 +214,25 @@ private struct Sampling<T: BinaryFloatingPoint & BitwiseCopyable> {
             let below = position.rounded(.down)
             for tap in 0..<4 { set(tap, Int(below) - 1 + tap, cubic(position - below + 1 - T(tap))) }
         }
+    }
+
+    /// Where on an axis of `size` elements, at least one, `coordinate` (-1 ... 1) lies.
+    @inline(__always)
+    private func position(_ coordinate: T, _ size: Int) -> T {
+        let extent = T(size)
+        return alignsCorners ? (coordinate + 1) / 2 * (extent - 1) : ((coordinate + 1) * extent - 1) / 2
+    }
+
+    /// The two elements between which `coordinate` lies (-1: none), and the share of the second one.
+    @inline(__always)
+    func linear(_ coordinate: T, _ size: Int) -> (low: Int32, high: Int32, share: T) {
+        let place = position(coordinate, size), moved = padding == .zeros ? place : self.moved(place, size)
+        // Nowhere near the axis, or no number.
+        guard moved > -2, moved < T(size) + 1 else { return (-1, -1, 0) }
+        let truncated = Int32(moved), low = T(truncated) > moved ? truncated - 1 : truncated, last = Int32(truncatingIfNeeded: size - 1)
+        let share = moved - T(low)
+        if padding == .zeros { return (low > last ? -1 : low, low < last ? low + 1 : -1, share) }
+        return (min(max(low, 0), last), min(low + 1, last), share)
     }
 
     private func nearest(_ position: T, _ size: Int) -> Int {

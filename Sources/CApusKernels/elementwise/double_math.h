@@ -1,6 +1,6 @@
-// sin, cos and pow of floats, computed in double precision without branches where it matters, so that the compiler
-// turns the loops over small blocks into vectors of whichever level surrounds them. Same bits on every level but for
-// fused multiply-adds, far below the precision of a float.
+// sin, cos and pow of floats, computed in double precision, and functions of doubles, without branches where it matters, so
+// that the compiler turns the loops over small blocks into vectors of whichever level surrounds them. Same bits on every level
+// but for fused multiply-adds, far below the precision of a float.
 #ifndef APUS_DOUBLE_MATH_H
 #define APUS_DOUBLE_MATH_H
 
@@ -70,6 +70,65 @@ static float sine_large(float x, uint64_t quarter_turns) {
     quadrant = 0 - quadrant;
   }
   return sine_of_quadrant(r, quadrant + quarter_turns);
+}
+
+// The functions are always inlined, so how wide a level passes vectors does not matter.
+#pragma clang diagnostic ignored "-Wpsabi"
+
+// MARK: Functions of doubles, eight at a time
+
+typedef double doubles __attribute__((vector_size(64)));
+typedef double unaligned_doubles __attribute__((vector_size(64), aligned(1), may_alias));
+typedef int64_t double_words __attribute__((vector_size(64)));
+typedef uint64_t unsigned_words __attribute__((vector_size(64)));
+
+// A where the comparison `mask` holds, B elsewhere.
+APUS_INLINE doubles choose_doubles(double_words mask, doubles a, doubles b) {
+  return (doubles)((mask & (double_words)a) | (~mask & (double_words)b));
+}
+
+// e^x = 2^k (1 + q), |x - k ln 2| <= ln 2 / 2, for -746 <= x <= 710; q by its Taylor series, the first term apart.
+APUS_INLINE doubles exp_parts(doubles x, double_words *k) {
+  const doubles shifted = x * 0x1.71547652b82fep+0 + APUS_ROUNDER, n = shifted - APUS_ROUNDER;
+  // ln 2 in two parts, the high one with so few bits that n times it is exact.
+  const doubles r = (x - n * 0x1.62e42feep-1) - n * 0x1.a39ef35793c76p-33;
+  *k = (double_words)shifted - (int64_t)double_bits(APUS_ROUNDER);
+  doubles q = r * 0x1.6124613a86d09p-33 + 0x1.1eed8eff8d898p-29;
+  q = q * r + 0x1.ae64567f544e4p-26;
+  q = q * r + 0x1.27e4fb7789f5cp-22;
+  q = q * r + 0x1.71de3a556c734p-19;
+  q = q * r + 0x1.a01a01a01a01ap-16;
+  q = q * r + 0x1.a01a01a01a01ap-13;
+  q = q * r + 0x1.6c16c16c16c17p-10;
+  q = q * r + 0x1.1111111111111p-7;
+  q = q * r + 0x1.5555555555555p-5;
+  q = q * r + 0x1.5555555555555p-3;
+  q = q * r + 0.5;
+  return q * (r * r) + r;
+}
+
+// 2^k for -1022 <= k <= 1023.
+APUS_INLINE doubles powers_of_two(double_words k) { return (doubles)((k + 1023) << 52); }
+
+APUS_INLINE doubles exp_doubles(doubles x) {
+  const doubles least = (doubles){} - 746.0, greatest = (doubles){} + 710.0;
+  x = choose_doubles(x < least, least, x);
+  x = choose_doubles(x > greatest, greatest, x);
+  double_words k;
+  const doubles q = exp_parts(x, &k);
+  // In two steps, since 2^k itself may be too great or too small. No arithmetic shift: not every level has one.
+  const double_words half = (double_words)((unsigned_words)(k + 2048) >> 1) - 1024;
+  return (1.0 + q) * powers_of_two(half) * powers_of_two(k - half);
+}
+
+APUS_INLINE doubles tanh_doubles(doubles x) {
+  // tanh |x| = m / (m + 2) where m = e^(2 |x|) - 1 = 2^k q + (2^k - 1); from 22 on it is 1.
+  const double_words sign = (double_words)x & INT64_MIN;
+  const doubles size = (doubles)((double_words)x ^ sign), greatest = (doubles){} + 22.0;
+  double_words k;
+  const doubles q = exp_parts(2.0 * choose_doubles(size > greatest, greatest, size), &k), scale = powers_of_two(k);
+  const doubles m = scale * q + (scale - 1.0);
+  return (doubles)((double_words)(m / (m + 2.0)) | sign);
 }
 
 #define APUS_BLOCK 16

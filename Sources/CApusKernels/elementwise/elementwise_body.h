@@ -106,6 +106,21 @@ static void unary_pow(size_t n, const float *x, float *y, const float *params) {
   }
 }
 
+#define DEFINE_DOUBLE(NAME, FUNCTION)                                                                       \
+  static void double_##NAME(size_t n, const double *x, double *y) {                                         \
+    size_t i = 0;                                                                                           \
+    for (; i + 8 <= n; i += 8) *(unaligned_doubles *)(y + i) = FUNCTION(*(const unaligned_doubles *)(x + i)); \
+    if (i < n) {                                                                                            \
+      double rest[8] = {0};                                                                                 \
+      memcpy(rest, x + i, (n - i) * sizeof *x);                                                             \
+      *(unaligned_doubles *)rest = FUNCTION(*(unaligned_doubles *)rest);                                    \
+      memcpy(y + i, rest, (n - i) * sizeof *y);                                                             \
+    }                                                                                                       \
+  }
+DEFINE_DOUBLE(exp, exp_doubles)
+DEFINE_DOUBLE(tanh, tanh_doubles)
+DEFINE_DOUBLE(sqrt, __builtin_elementwise_sqrt)
+
 #define UNARY(NAME, ENUMERATOR, PARAMS) \
   static void row_##NAME(float *row, size_t n, const float *params) { unary_##NAME(n, row, row, params); }
 #include "unary.def"
@@ -277,5 +292,6 @@ const apus_elementwise_kernels APUS_NAME(apus_elementwise, APUS_LEVEL) = {
     },
     .integer32 = {FORMS(integer32_add), FORMS(integer32_sub), FORMS(integer32_mul)},
     .integer64 = {FORMS(integer64_add), FORMS(integer64_sub), FORMS(integer64_mul)},
+    .doubles = {[APUS_UNARY_EXP] = double_exp, [APUS_UNARY_TANH] = double_tanh, [APUS_UNARY_SQRT] = double_sqrt},
     .blend = {blend8, blend16, blend32, blend64},
 };

@@ -21,6 +21,10 @@ apus_row_function apus_elementwise_row(const apus_elementwise_kernels *kernels, 
   return (unsigned)op < APUS_UNARY_COUNT ? kernels->row[op] : NULL;
 }
 
+apus_double_fn apus_elementwise_double(const apus_elementwise_kernels *kernels, apus_unary_op op) {
+  return (unsigned)op < APUS_UNARY_COUNT ? kernels->doubles[op] : NULL;
+}
+
 apus_binary_fn apus_elementwise_binary(const apus_elementwise_kernels *kernels, apus_binary_op op, apus_binary_form form) {
   if ((unsigned)op >= APUS_BINARY_COUNT || (unsigned)form >= APUS_BINARY_FORM_COUNT) return NULL;
   return kernels->binary[op][form];

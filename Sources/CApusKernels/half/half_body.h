@@ -226,6 +226,30 @@ static void f64_to_f32_odd(size_t n, const double *x, float *y) {
   }
 }
 
+// MARK: Integers
+
+// What x86's conversions give where the truncated number does not fit: the least one.
+APUS_INLINE int32_t int32_of_f32(float x) { return x >= -0x1p31f && x < 0x1p31f ? (int32_t)x : INT32_MIN; }
+APUS_INLINE int64_t int64_of_f32(float x) { return x >= -0x1p63f && x < 0x1p63f ? (int64_t)x : INT64_MIN; }
+APUS_INLINE int32_t int32_of_f64(double x) { return x > -0x1.00000002p31 && x < 0x1p31 ? (int32_t)x : INT32_MIN; }
+APUS_INLINE int64_t int64_of_f64(double x) { return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN; }
+
+#define DEFINE_TO_BITS(SOURCE, T, BITS, WIDTH)                                         \
+  static void SOURCE##_to_bits##BITS(size_t n, const void *x, void *y) {               \
+    const T *restrict in = x;                                                          \
+    uint##BITS##_t *restrict out = y;                                                  \
+    for (size_t i = 0; i < n; i++) out[i] = (uint##BITS##_t)WIDTH##_of_##SOURCE(in[i]); \
+  }
+
+DEFINE_TO_BITS(f32, float, 8, int32)
+DEFINE_TO_BITS(f32, float, 16, int32)
+DEFINE_TO_BITS(f32, float, 32, int32)
+DEFINE_TO_BITS(f32, float, 64, int64)
+DEFINE_TO_BITS(f64, double, 8, int32)
+DEFINE_TO_BITS(f64, double, 16, int32)
+DEFINE_TO_BITS(f64, double, 32, int32)
+DEFINE_TO_BITS(f64, double, 64, int64)
+
 extern const apus_half_kernels APUS_NAME(apus_half, APUS_LEVEL);
 const apus_half_kernels APUS_NAME(apus_half, APUS_LEVEL) = {
     .name = APUS_TEXT(APUS_LEVEL),
@@ -238,4 +262,6 @@ const apus_half_kernels APUS_NAME(apus_half, APUS_LEVEL) = {
     .f32_to_f64 = f32_to_f64,
     .f64_to_f32 = f64_to_f32,
     .f64_to_f32_odd = f64_to_f32_odd,
+    .f32_to_bits = {f32_to_bits8, f32_to_bits16, f32_to_bits32, f32_to_bits64},
+    .f64_to_bits = {f64_to_bits8, f64_to_bits16, f64_to_bits32, f64_to_bits64},
 };

@@ -61,6 +61,9 @@ typedef enum apus_unary_op {
 /// y[i] = f(x[i]). `params` holds apus_unary_param_count(op) floats; it may be NULL where that is 0.
 typedef void (*apus_unary_fn)(size_t n, const float *x, float *y, const float *params);
 
+/// y[i] = f(x[i]) of doubles; y may be x. Errors in units of the last place: exp [1], tanh [2.5], sqrt [0.5].
+typedef void (*apus_double_fn)(size_t n, const double *x, double *y);
+
 /// Functions of two f32.
 typedef enum apus_binary_op {
   APUS_BINARY_ADD,
@@ -106,6 +109,7 @@ typedef struct apus_elementwise_kernels {
                       const float *shift, float *y, size_t y_stride);
   apus_unary_fn unary[APUS_UNARY_COUNT];
   apus_row_function row[APUS_UNARY_COUNT];
+  apus_double_fn doubles[APUS_UNARY_COUNT];
   apus_binary_fn binary[APUS_BINARY_COUNT][APUS_BINARY_FORM_COUNT];
   apus_integer_fn integer32[APUS_INTEGER_COUNT][APUS_BINARY_FORM_COUNT];
   apus_integer_fn integer64[APUS_INTEGER_COUNT][APUS_BINARY_FORM_COUNT];
@@ -122,6 +126,8 @@ const apus_elementwise_kernels *apus_elementwise_select(uint32_t levels);
 apus_unary_fn apus_elementwise_unary(const apus_elementwise_kernels *kernels, apus_unary_op op);
 /// The same function in place, in the form that the epilogue of a product takes.
 apus_row_function apus_elementwise_row(const apus_elementwise_kernels *kernels, apus_unary_op op);
+/// The function of doubles; NULL where there is none, which is all but a few.
+apus_double_fn apus_elementwise_double(const apus_elementwise_kernels *kernels, apus_unary_op op);
 apus_binary_fn apus_elementwise_binary(const apus_elementwise_kernels *kernels, apus_binary_op op, apus_binary_form form);
 /// `bytes` is the size of an element: 4 or 8.
 apus_integer_fn apus_elementwise_integer(const apus_elementwise_kernels *kernels, apus_integer_op op,

@@ -1,4 +1,4 @@
-// Conversions between f32 and the narrower floating-point formats, and between f32 and f64.
+// Conversions between f32 and the narrower floating-point formats, between f32 and f64, and from these to integers.
 #ifndef APUS_HALF_H
 #define APUS_HALF_H
 
@@ -50,6 +50,10 @@ typedef enum apus_e8m0_rounding { APUS_E8M0_UP, APUS_E8M0_DOWN, APUS_E8M0_NEARES
 /// 255. The sign is ignored (ONNX leaves it undefined). NaN gives 255.
 typedef void (*apus_e8m0_fn)(size_t n, const float *x, uint8_t *y, bool saturate, apus_e8m0_rounding rounding);
 
+/// y[i] = the low bits of x[i], truncated towards zero to an int32_t (to an int64_t for results of 8 bytes), whose least number
+/// stands for what does not fit and for NaN.
+typedef void (*apus_to_bits_fn)(size_t n, const void *x, void *y);
+
 /// Common to all: n may be 0; x and y must not overlap; unaligned is fine; nothing beyond n elements is touched; nothing is
 /// allocated; callable from any thread. All levels give the same bits.
 typedef struct apus_half_kernels {
@@ -63,6 +67,9 @@ typedef struct apus_half_kernels {
   /// Rounded to odd: inexact results get their last bit set. Rounding that to a narrower format gives what rounding the
   /// double once would have given, which rounding to nearest twice does not.
   void (*f64_to_f32_odd)(size_t n, const double *x, float *y);
+  /// By the size of the integers, 1, 2, 4 or 8 bytes.
+  apus_to_bits_fn f32_to_bits[4];
+  apus_to_bits_fn f64_to_bits[4];
 } apus_half_kernels;
 
 /// All levels this build contains, best first and `generic` last; NULL from the end on. Not all may run on this CPU.
@@ -70,6 +77,9 @@ const apus_half_kernels *apus_half_at(size_t index);
 
 /// The best kernels for a set of levels, such as apus_cpu_levels_capped() gives. Never NULL.
 const apus_half_kernels *apus_half_select(uint32_t levels);
+
+/// The function for integers of 1, 2, 4 or 8 bytes, from doubles or floats; NULL for another size.
+apus_to_bits_fn apus_half_to_bits(const apus_half_kernels *kernels, bool from_f64, size_t bytes);
 
 /// The function for a format; NULL for a number that is none.
 apus_to_f32_fn apus_half_to_f32(const apus_half_kernels *kernels, apus_small_float format);

@@ -1,5 +1,5 @@
-// Products of one row: with a matrix that is used once and so not worth packing, as in attention of a single query, and with
-// weights of 16 bits, which are widened in registers.
+// Products without packing: of one row and a matrix that is used once, as in attention of a single query; of one row and weights of
+// 16 bits, which are widened in registers; and of doubles.
 #ifndef APUS_ROWPRODUCT_H
 #define APUS_ROWPRODUCT_H
 
@@ -38,6 +38,10 @@ typedef struct apus_rowproduct_kernels {
   /// y[i] = sum over r < rows of x[r] * a[r * stride + i], for i < n; 0 where rows is 0.
   void (*combine)(size_t rows, size_t n, const float *a, size_t stride, const float *x, float *y);
   void (*narrow)(const apus_rowproduct_narrow_args *args);
+  /// c[i * n + j] = sum over p < k of a[i * a_row + p * a_column] * b[p * b_row + j], for i < m, j < n; 0 where k is 0. Each sum
+  /// runs over p in order.
+  void (*doubles)(size_t m, size_t n, size_t k, const double *a, size_t a_row, size_t a_column, const double *b,
+                  size_t b_row, double *c);
 } apus_rowproduct_kernels;
 
 /// All levels this build contains, best first and `generic` last; NULL from the end on. Not all may run on this CPU.

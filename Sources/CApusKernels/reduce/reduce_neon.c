@@ -1,10 +1,9 @@
 #if defined(__aarch64__)
-#include <string.h>
-
-#include "../simd/vec_neon.h"
+#include "../cpu/target.h"
 
 #define APUS_LEVEL neon
 #define APUS_LEVEL_ISA APUS_ISA_NEON
+#define REDUCE_WAYS 2
 
 #include "reduce_body.h"
 #endif

@@ -13,10 +13,14 @@ static const apus_reduce_kernels *const table[] = {
 
 APUS_DEFINE_LOOKUP(apus_reduce_kernels, apus_reduce, table)
 
-apus_reduce_row_fn apus_reduce_row(const apus_reduce_kernels *kernels, apus_reduce_op op) {
-  return (unsigned)op < APUS_REDUCE_COUNT ? kernels->row[op] : NULL;
+apus_reduce_runs_fn apus_reduce_runs(const apus_reduce_kernels *kernels, apus_reduce_op op, apus_number number) {
+  return (unsigned)op < APUS_REDUCE_COUNT && (unsigned)number < APUS_NUMBER_COUNT ? kernels->runs[op][number] : NULL;
 }
 
-apus_reduce_columns_fn apus_reduce_columns(const apus_reduce_kernels *kernels, apus_reduce_op op) {
-  return (unsigned)op < APUS_REDUCE_COUNT ? kernels->columns[op] : NULL;
+apus_reduce_columns_fn apus_reduce_columns(const apus_reduce_kernels *kernels, apus_reduce_op op, apus_number number) {
+  return (unsigned)op < APUS_REDUCE_COUNT && (unsigned)number < APUS_NUMBER_COUNT ? kernels->columns[op][number] : NULL;
+}
+
+apus_find_fn apus_reduce_find(const apus_reduce_kernels *kernels, apus_number number) {
+  return (unsigned)number < APUS_NUMBER_COUNT ? kernels->find[number] : NULL;
 }

@@ -140,6 +140,57 @@ static void rowproduct_narrow(const apus_rowproduct_narrow_args *args) {
   }
 }
 
+// MARK: Doubles
+
+// Rows and vectors of a tile whose sums fit the registers, and doubles of a vector.
+#define DOUBLE_ROWS (VW == 16 ? 8 : VW == 8 ? 6 : 4)
+#define DOUBLE_VECTORS 2
+#define DOUBLE_LANES (VW == 16 ? 8 : VW == 8 ? 4 : 2)
+typedef double rowproduct_doubles_vector __attribute__((vector_size(DOUBLE_LANES * sizeof(double)), aligned(1), may_alias));
+
+APUS_INLINE void rowproduct_tile(const int rows, const int vectors, size_t k, const double *a, size_t a_row,
+                                 size_t a_column, const double *b, size_t b_row, double *c, size_t c_row) {
+  rowproduct_doubles_vector sum[DOUBLE_ROWS][DOUBLE_VECTORS];
+  for (int r = 0; r < rows; r++) {
+    for (int v = 0; v < vectors; v++) sum[r][v] = (rowproduct_doubles_vector){0};
+  }
+  for (size_t p = 0; p < k; p++, a += a_column, b += b_row) {
+    rowproduct_doubles_vector right[DOUBLE_VECTORS];
+    for (int v = 0; v < vectors; v++) right[v] = *(const rowproduct_doubles_vector *)(b + v * DOUBLE_LANES);
+    for (int r = 0; r < rows; r++) {
+      for (int v = 0; v < vectors; v++) sum[r][v] += a[(size_t)r * a_row] * right[v];
+    }
+  }
+  for (int r = 0; r < rows; r++) {
+    for (int v = 0; v < vectors; v++) *(rowproduct_doubles_vector *)(c + (size_t)r * c_row + v * DOUBLE_LANES) = sum[r][v];
+  }
+}
+
+// The columns of `rows` rows: wide tiles, narrow tiles, single columns.
+APUS_INLINE void rowproduct_tiles(const int rows, size_t n, size_t k, const double *a, size_t a_row, size_t a_column,
+                                  const double *b, size_t b_row, double *c) {
+  const size_t wide = DOUBLE_VECTORS * DOUBLE_LANES;
+  size_t j = 0;
+  for (; j + wide <= n; j += wide) rowproduct_tile(rows, DOUBLE_VECTORS, k, a, a_row, a_column, b + j, b_row, c + j, n);
+  for (; j + DOUBLE_LANES <= n; j += DOUBLE_LANES) rowproduct_tile(rows, 1, k, a, a_row, a_column, b + j, b_row, c + j, n);
+  for (; j < n; j++) {
+    double sum[DOUBLE_ROWS] = {0};
+    for (size_t p = 0; p < k; p++) {
+      for (int r = 0; r < rows; r++) sum[r] += a[(size_t)r * a_row + p * a_column] * b[p * b_row + j];
+    }
+    for (int r = 0; r < rows; r++) c[(size_t)r * n + j] = sum[r];
+  }
+}
+
+static void rowproduct_doubles(size_t m, size_t n, size_t k, const double *a, size_t a_row, size_t a_column,
+                               const double *b, size_t b_row, double *c) {
+  size_t i = 0;
+  for (; i + DOUBLE_ROWS <= m; i += DOUBLE_ROWS) {
+    rowproduct_tiles(DOUBLE_ROWS, n, k, a + i * a_row, a_row, a_column, b, b_row, c + i * n);
+  }
+  for (; i < m; i++) rowproduct_tiles(1, n, k, a + i * a_row, a_row, a_column, b, b_row, c + i * n);
+}
+
 extern const apus_rowproduct_kernels APUS_NAME(apus_rowproduct, APUS_LEVEL);
 const apus_rowproduct_kernels APUS_NAME(apus_rowproduct, APUS_LEVEL) = {
     .name = APUS_TEXT(APUS_LEVEL),
@@ -147,4 +198,5 @@ const apus_rowproduct_kernels APUS_NAME(apus_rowproduct, APUS_LEVEL) = {
     .dot = rowproduct_dot,
     .combine = rowproduct_combine,
     .narrow = rowproduct_narrow,
+    .doubles = rowproduct_doubles,
 };

@@ -110,4 +110,93 @@ struct ReductionTests {
         try expectEvaluates("CumProd", opset: 26, ["exclusive": .int(1)], [x, last], result([1, 1, 2, 1, 4, 20]))
         expectRefuses("CumSum", opset: 14, [:], [x, .tensor(try Tensor.int64([2]))], .shapeMismatch, "2")
     }
+
+    /// Small integers in every type of number, by every path: runs and columns, one group of axes or several, strided or not.
+    @Test func everyTypeAndGeometry() throws {
+        let evaluator = Evaluator()
+        let geometries: [([Int], [Int])] = [
+            ([3, 5, 7], [2]), ([3, 5, 7], [0]), ([3, 5, 7], [1]), ([3, 5, 7], [0, 2]), ([2, 3, 2, 3], [1, 3]), ([2, 3, 2, 3], [0, 2]),
+            ([2, 300], [1]), ([300, 3], [0]), ([2, 2, 140], [1]), ([4], [0]), ([2, 3, 2, 5, 2], [1, 3]),
+        ]
+        for type in Types.numbers {
+            for (dimensions, axes) in geometries {
+                let shape = try Shape(dimensions), least: Float = type.isSigned || type.isFloatingPoint ? -3 : 0
+                let numbers: [Float] = (0..<shape.count).map { (index: Int) -> Float in
+                    let spread: Int = index * 7 % 11, factor: Int = index % 3
+                    return Float(spread * factor % 6) + least
+                }
+                let x = try evaluator.evaluate("Cast", opset: 13, ["to": .int(Int64(type.rawValue))], [floatTensor(dimensions, numbers)])
+                // The elements of each result.
+                let strides = shape.strides, kept = dimensions.indices.filter { !axes.contains($0) }
+                var groups: [Int: [Float]] = [:]
+                for index in 0..<shape.count {
+                    var key = 0
+                    for axis in kept { key = key * dimensions[axis] + index / strides[axis] % dimensions[axis] }
+                    groups[key, default: []].append(numbers[index])
+                }
+                let columns: [[Float]] = (0..<groups.count).compactMap { groups[$0] }
+                func check(_ op: String, _ opset: Int, _ attributes: [String: AttributeValue], _ axes: [Value?], _ want: [Float]) throws {
+                    let y = try evaluator.evaluate(op, opset: opset, attributes, x + axes)
+                    let floats = try evaluator.evaluate("Cast", opset: 13, ["to": .int(1)], y)
+                    #expect(try floats[0]?.asTensor().array(Float.self) == want, "\(op) of \(type.name) \(dimensions) over \(axes)")
+                }
+                let input: [Value?] = [.tensor(try Tensor.int64(axes))], dropped: [String: AttributeValue] = ["keepdims": .int(0)]
+                try check("ReduceMax", 18, dropped, input, columns.map { $0.max() ?? 0 })
+                try check("ReduceMin", 18, dropped, input, columns.map { $0.min() ?? 0 })
+                if least < 0, columns[0].count < 20 { try check("ReduceSum", 13, dropped, input, columns.map { $0.reduce(0, +) }) }
+                if type.isFloatingPoint, axes.count == 1, dimensions[axes[0]] < 10 {
+                    try check("ReduceL1", 18, dropped, input, columns.map { (c: [Float]) -> Float in c.reduce(0) { $0 + abs($1) } })
+                    try check("ReduceSumSquare", 18, dropped, input, columns.map { (c: [Float]) -> Float in c.reduce(0) { $0 + $1 * $1 } })
+                }
+                guard axes.count == 1 else { continue }
+                for (op, isMax) in [("ArgMax", true), ("ArgMin", false)] {
+                    for takesLast in [0, 1] as [Int64] {
+                        let want = columns.map { (column: [Float]) -> Float in
+                            let best: Float? = isMax ? column.max() : column.min()
+                            let place: Int? = takesLast == 1 ? column.lastIndex { $0 == best } : column.firstIndex { $0 == best }
+                            return Float(place ?? 0)
+                        }
+                        try check(
+                            op, 13, ["axis": .int(Int64(axes[0])), "keepdims": .int(0), "select_last_index": .int(takesLast)], [], want)
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func notANumberIsExtreme() throws {
+        let evaluator = Evaluator()
+        for type in [ElementType.float32, .float64, .float16, .bfloat16] {
+            let cases: [([Int], Int64)] = [([2, 70], 1), ([70, 2], 0)]
+            for (dimensions, axis) in cases {
+                var numbers: [Float] = (0..<140).map { Float($0) }
+                numbers[axis == 1 ? 70 + 33 : 33 * 2 + 1] = .nan
+                let x = try evaluator.evaluate("Cast", opset: 13, ["to": .int(Int64(type.rawValue))], [floatTensor(dimensions, numbers)])
+                let y = try evaluator.evaluate("ReduceMin", opset: 18, ["keepdims": .int(0)], x + [.tensor(try Tensor.int64([Int(axis)]))])
+                let floats = try #require(evaluator.evaluate("Cast", opset: 13, ["to": .int(1)], y)[0]).asTensor().array(Float.self)
+                #expect(floats[0] == 0 && floats[1].isNaN)
+                let place = try evaluator.evaluate(
+                    "ArgMin", opset: 13, ["axis": .int(axis), "keepdims": .int(0), "select_last_index": .int(1)], x)
+                #expect(try place[0]?.asTensor().array(Int64.self) == [0, 33])
+            }
+        }
+    }
+
+    @Test func cumulativeSumsOfShortFloats() throws {
+        let evaluator = Evaluator(), axis = Value.tensor(try Tensor.int64([0]))
+        let numbers: [Float] = (0..<390).map { Float($0 % 130) }
+        let cases: [(Int64, Int64, [Float])] = [(0, 0, [1, 2, 3]), (1, 0, [0, 1, 2]), (0, 1, [3, 2, 1]), (1, 1, [2, 1, 0])]
+        for type in [ElementType.float16, .bfloat16] {
+            let x = try evaluator.evaluate(
+                "Cast", opset: 13, ["to": .int(Int64(type.rawValue))], [floatTensor([3, 130], numbers)])
+            for (exclusive, reverse, factors) in cases {
+                let y = try evaluator.evaluate("CumSum", opset: 14, ["exclusive": .int(exclusive), "reverse": .int(reverse)], x + [axis])
+                let floats = try #require(evaluator.evaluate("Cast", opset: 13, ["to": .int(1)], y)[0]).asTensor().array(Float.self)
+                for index in 0..<390 {
+                    let want = Float(index % 130) * factors[index / 130]
+                    #expect(abs(floats[index] - want) <= (type == .float16 ? 0 : want / 200), "\(type.name) \(index)")
+                }
+            }
+        }
+    }
 }

@@ -21,6 +21,9 @@ struct QuantizedFunctions: Pass {
         ],
     ]
 
+    /// Operators whose own loops over 8-bit elements are faster than a table, where no more than one of them is to be done.
+    private static let direct: Set<String> = ["Abs", "Clip", "Max", "Min", "Neg", "Sign"]
+
     /// What is known of a value: 256 results for the codes of `root`, or a constant.
     private struct Table {
         /// nil: a constant.
@@ -45,6 +48,8 @@ struct QuantizedFunctions: Pass {
                 editor.remove(index)
                 continue
             }
+            // What follows may still use its table.
+            if node.inputs.contains(root), QuantizedFunctions.direct.contains(node.opType) { continue }
             let constant = editor.addInitializer(table.value)
             editor.replace(
                 index,
