@@ -131,9 +131,16 @@ public final class Session: Sendable {
             guard shape.admits(strings.shape) else {
                 throw ApusError(.shapeMismatch, "input \"\(input.name)\" has shape \(shape), the given tensor \(strings.shape)")
             }
-        case (.sequence, .sequence), (.map, .map), (.optional, .optional), (.sparse, .sparse): break
+        case (.sparse(let type, let shape), .sparse(let sparse)) where sparse.values.type.elementType == type:
+            guard shape.admits(sparse.shape) else {
+                throw ApusError(.shapeMismatch, "input \"\(input.name)\" has shape \(shape), the given sparse tensor \(sparse.shape)")
+            }
+        case (.sequence, .sequence), (.map, .map), (.optional, .optional):
+            guard value.type.isSameApartFromShape(as: input.type) else {
+                throw ApusError(.typeMismatch, "input \"\(input.name)\" is \(input.type), the given value \(value.type)")
+            }
         // A plain value is an optional that holds it.
-        case (.optional(let element), let value) where value.kind == element.kind: break
+        case (.optional(let element), let value) where value.type.isSameApartFromShape(as: element): break
         default:
             throw ApusError(.typeMismatch, "input \"\(input.name)\" is \(input.type), the given value \(value.type)")
         }

@@ -21,18 +21,18 @@ package enum PackedElements {
 }
 
 extension SparseTensor {
-    /// The row-major position of each value. Throws `invalidModel` where the tensor contradicts itself: values that are no
+    /// The row-major position of each value. Throws `code` where the tensor contradicts itself: values that are no
     /// vector, indices of another shape than [count] or [count, rank], outside of the shape, or not in ascending order.
-    package func linearPositions() throws -> [Int] {
-        guard values.shape.rank == 1 else {
-            throw ApusError(.invalidModel, "the values of a sparse tensor must be a vector, not \(values.shape)")
+    package func linearPositions(_ code: ApusError.Code = .invalidModel) throws -> [Int] {
+        guard let stored = values.shape, stored.rank == 1 else {
+            throw ApusError(code, "the values of a sparse tensor must be a vector, not \(values.type)")
         }
-        let count = values.count
+        let count = stored.count
         let numbers = try indices.integers()
         let isLinear = indices.shape.rank == 1
         guard indices.shape.dimensions == (isLinear ? [count] : [count, shape.rank]) else {
             throw ApusError(
-                .invalidModel,
+                code,
                 "the indices of \(count) values of a sparse tensor of rank \(shape.rank) have shape \(indices.shape), "
                     + "expected [\(count)] or [\(count),\(shape.rank)]")
         }
@@ -43,30 +43,40 @@ extension SparseTensor {
             var position = 0
             if isLinear {
                 position = numbers[row]
-                guard position >= 0, position < shape.count else { throw outside("\(position)") }
+                guard position >= 0, position < shape.count else { throw outside("\(position)", code) }
             } else {
                 for axis in 0..<shape.rank {
                     let index = numbers[row * shape.rank + axis]
-                    guard index >= 0, index < shape[axis] else { throw outside("\(index) on axis \(axis)") }
+                    guard index >= 0, index < shape[axis] else { throw outside("\(index) on axis \(axis)", code) }
                     // Within a shape whose count fits, when no dimension is 0, which the check above excludes.
                     position += index * strides[axis]
                 }
             }
             if let last = positions.last, position <= last {
-                throw ApusError(.invalidModel, "the indices of a sparse tensor must ascend, but \(position) follows \(last)")
+                throw ApusError(code, "the indices of a sparse tensor must ascend, but \(position) follows \(last)")
             }
             positions.append(position)
         }
         return positions
     }
 
-    private func outside(_ index: String) -> ApusError {
-        ApusError(.invalidModel, "the sparse tensor's index \(index) is outside of shape \(shape)")
+    private func outside(_ index: String, _ code: ApusError.Code) -> ApusError {
+        ApusError(code, "the sparse tensor's index \(index) is outside of shape \(shape)")
     }
 
-    /// The same elements as a dense tensor; the others are zero.
-    package func densified(budget: MemoryBudget) throws -> Tensor {
+    /// The same elements as a dense tensor; the others are zero, or empty strings.
+    package func densified(budget: MemoryBudget) throws -> Value {
         let positions = try linearPositions()
+        if case .strings(let stored) = values {
+            let bytes = try shape.count.multiplied(by: MemoryLayout<ByteString>.stride)
+            // Strings are no planned memory; that there is room for them is seen before they are made.
+            try budget.reserve(bytes, for: "\(shape.count) strings")
+            defer { budget.release(bytes) }
+            var elements = [ByteString](repeating: .empty, count: shape.count)
+            for (row, position) in positions.enumerated() { elements[position] = stored.elements[row] }
+            return .strings(try StringTensor(shape: shape, elements: elements))
+        }
+        let values = try values.asTensor()
         let dense = try Tensor.allocate(values.type, shape, budget: budget)
         dense.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: dense.byteCount)
         if let width = values.type.byteWidth {
@@ -82,6 +92,6 @@ extension SparseTensor {
                 PackedElements.store(element, at: position, bitWidth: width, in: target)
             }
         }
-        return dense
+        return .tensor(dense)
     }
 }

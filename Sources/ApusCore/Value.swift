@@ -72,12 +72,12 @@ public struct OptionalValue: Sendable {
 /// A sparse tensor in coordinate form.
 public struct SparseTensor: Sendable {
     public let shape: Shape
-    /// The non-zero elements, [count].
-    public let values: Tensor
+    /// The stored elements, a vector of numbers or strings; all others are zero or empty.
+    public let values: Value
     /// int64, [count] of linear positions or [count, rank] of coordinates.
     public let indices: Tensor
 
-    public init(shape: Shape, values: Tensor, indices: Tensor) {
+    public init(shape: Shape, values: Value, indices: Tensor) {
         self.shape = shape
         self.values = values
         self.indices = indices
@@ -136,7 +136,7 @@ extension Value {
             case .strings: .map(key: .string, value: map.values.type)
             }
         case .optional(let optional): .optional(optional.elementType)
-        case .sparse(let sparse): .sparse(sparse.values.type, PartialShape(sparse.shape))
+        case .sparse(let sparse): .sparse(sparse.values.type.elementType ?? .float32, PartialShape(sparse.shape))
         }
     }
 
@@ -156,7 +156,7 @@ extension Value {
             optional.element = try optional.element?.owned(budget: budget)
             return .optional(optional)
         case .sparse(let sparse):
-            let values = try Value.tensor(sparse.values).owned(budget: budget).asTensor()
+            let values = try sparse.values.owned(budget: budget)
             let indices = try Value.tensor(sparse.indices).owned(budget: budget).asTensor()
             return .sparse(SparseTensor(shape: sparse.shape, values: values, indices: indices))
         }
@@ -242,27 +242,18 @@ extension MapValue {
 }
 
 extension SparseTensor {
-    /// Throws unless the indices are int64, of a form that fits the values, and within the shape.
+    /// Throws unless the indices are int64, of a form that fits the values, ascending, and within the shape.
     package func verify() throws {
-        guard values.shape.rank == 1 else {
-            throw ApusError(.shapeMismatch, "the values of a sparse tensor must be a vector, found shape \(values.shape)")
+        guard let stored = values.shape, stored.rank == 1 else {
+            throw ApusError(.shapeMismatch, "the values of a sparse tensor must be a vector, found \(values.type)")
         }
         guard indices.type == .int64 else {
             throw ApusError(.typeMismatch, "the indices of a sparse tensor must be int64, found \(indices.type.name)")
         }
-        let positions = indices.array(Int64.self)
-        if indices.shape.dimensions == [values.count] {
-            for position in positions where position < 0 || position >= shape.count {
-                throw ApusError(.invalidValue, "index \(position) is outside of a sparse tensor of \(shape.count) elements")
-            }
-        } else if indices.shape.dimensions == [values.count, shape.rank] {
-            for (index, position) in positions.enumerated()
-            where position < 0 || position >= shape.dimensions[index % shape.rank] {
-                throw ApusError(.invalidValue, "coordinate \(position) is outside of sparse shape \(shape)")
-            }
-        } else {
+        guard indices.shape.dimensions == [stored.count] || indices.shape.dimensions == [stored.count, shape.rank] else {
             throw ApusError(
-                .shapeMismatch, "indices of shape \(indices.shape) do not place \(values.count) values in shape \(shape)")
+                .shapeMismatch, "indices of shape \(indices.shape) do not place \(stored.count) values in the sparse shape \(shape)")
         }
+        _ = try linearPositions(.invalidValue)
     }
 }

@@ -170,7 +170,7 @@ struct GraphReader {
         let what = "sparse initializer \"\(name)\""
         let sparse = try TensorReader(model: model).readSparse(handle, as: what)
         let dense = try prefixingErrors(with: what) { try sparse.densified(budget: model.budget) }
-        _ = try addInitializer(.tensor(dense), name, names)
+        _ = try addInitializer(dense, name, names)
     }
 
     private func addInitializer(_ value: Value, _ name: ByteString, _ names: Names) throws -> ValueID {

@@ -150,7 +150,7 @@ struct GraphWriter {
 
     private func write(_ sparse: SparseTensor, name: ByteString = .empty, to message: OpaquePointer) throws {
         let values = try handleFromBorder { capus_out_sparse_tensor_values(handle, message, $0) }
-        try write(.tensor(sparse.values), name: name, to: values)
+        try write(sparse.values, name: name, to: values)
         let indices = try handleFromBorder { capus_out_sparse_tensor_indices(handle, message, $0) }
         try write(.tensor(sparse.indices), to: indices)
         let dims = arena.list(sparse.shape.dimensions.map { Int64($0) })

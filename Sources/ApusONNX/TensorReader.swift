@@ -233,13 +233,10 @@ struct TensorReader {
                 throw ApusError(.invalidModel, "a sparse tensor without values or indices")
             }
             let values = try read(valuesHandle, as: "values"), indices = try read(indicesHandle, as: "indices")
-            guard case .tensor(let dense) = values else {
-                throw ApusError(.unsupported, "sparse tensors of strings are not supported")
-            }
             guard case .tensor(let positions) = indices, positions.type == .int64 else {
                 throw ApusError(.invalidModel, "the indices of a sparse tensor must be int64, not \(indices.type)")
             }
-            let sparse = SparseTensor(shape: shape, values: dense, indices: positions)
+            let sparse = SparseTensor(shape: shape, values: values, indices: positions)
             _ = try sparse.linearPositions()
             return sparse
         }

@@ -37,7 +37,7 @@ struct RoundTripTests {
                 for byte in UnsafeRawBufferPointer(start: tensor.pointer, count: tensor.byteCount) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
                 return "\(value.type)#\(hash)"
             case .strings(let strings): return "\(value.type)\(strings.elements.map(\.bytes))"
-            case .sparse(let sparse): return "\(value.type)" + text(.tensor(sparse.values)) + text(.tensor(sparse.indices))
+            case .sparse(let sparse): return "\(value.type)" + text(sparse.values) + text(.tensor(sparse.indices))
             default: return "\(value.type)"
             }
         }

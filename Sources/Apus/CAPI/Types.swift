@@ -114,7 +114,6 @@ public func apus_type_create_sparse(
 ) -> OpaquePointer? {
     guarded {
         let element = try ElementType(element)
-        guard element != .string else { throw ApusError(.invalidArgument, "a sparse tensor cannot hold strings") }
         try required(out).pointee = TypeHandle(.sparse(element, .unknown)).retainedHandle()
     }
 }

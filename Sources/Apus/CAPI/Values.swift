@@ -235,7 +235,7 @@ public func apus_value_create_sparse(
     guarded {
         let out = try required(out)
         let sparse = SparseTensor(
-            shape: try shape(dimensions, rank), values: try ValueHandle.required(values, "values").value.asTensor(),
+            shape: try shape(dimensions, rank), values: try ValueHandle.required(values, "values").value,
             indices: try ValueHandle.required(indices, "indices").value.asTensor())
         try sparse.verify()
         out.pointee = ValueHandle(.sparse(sparse)).retainedHandle()
@@ -261,7 +261,7 @@ public func apus_value_element_type(_ value: OpaquePointer?) -> apus_element_typ
     return switch handle.value {
     case .tensor(let tensor): tensor.type.cValue
     case .strings: APUS_STRING
-    case .sparse(let sparse): sparse.values.type.cValue
+    case .sparse(let sparse): (sparse.values.type.elementType ?? .float32).cValue
     case .map(let map):
         switch map.keys {
         case .integers(let type, _): type.cValue
@@ -285,7 +285,7 @@ public func apus_value_count(_ value: OpaquePointer?) -> Int {
     case .sequence(let sequence): sequence.elements.count
     case .map(let map): map.keys.count
     case .optional(let optional): optional.element == nil ? 0 : 1
-    case .sparse(let sparse): sparse.values.count
+    case .sparse(let sparse): sparse.values.shape?.count ?? 0
     case nil: 0
     }
 }
@@ -346,7 +346,7 @@ public func apus_value_values(_ value: OpaquePointer?, _ out: UnsafeMutablePoint
         let values: Value
         switch try ValueHandle.required(value, "value").value {
         case .map(let map): values = map.values
-        case .sparse(let sparse): values = .tensor(sparse.values)
+        case .sparse(let sparse): values = sparse.values
         case let other: throw ApusError(.typeMismatch, "a map or a sparse tensor expected, found \(other.type)")
         }
         out.pointee = ValueHandle(values).retainedHandle()

@@ -49,7 +49,7 @@ struct ModelSummary {
         switch value {
         case .tensor(let tensor): (tensor.type, tensor.count)
         case .strings(let strings): (.string, strings.elements.count)
-        case .sparse(let sparse): (sparse.values.type, sparse.values.count)
+        case .sparse(let sparse): contents(sparse.values)
         default: nil
         }
     }

@@ -33,8 +33,8 @@ func flattened(_ name: String, _ value: Value) throws -> [(name: String, tensor:
     case .map(let map):
         return [("\(name)#keys", try HostTensor(map.keys))] + (try flattened("\(name)#values", map.values))
     case .sparse(let sparse):
-        return [
-            ("\(name)#values", try HostTensor(sparse.values)), ("\(name)#indices", try HostTensor(sparse.indices)),
+        return try flattened("\(name)#values", sparse.values) + [
+            ("\(name)#indices", try HostTensor(sparse.indices)),
             ("\(name)#shape", try HostTensor(.int64, [sparse.shape.rank], numbers: sparse.shape.dimensions.map(Double.init))),
         ]
     case .sequence(let sequence):

@@ -10,7 +10,7 @@ struct ConstantOperator: Operator {
         var forms: [Value] = []
         if let tensor = try node.optionalTensor("value") { forms.append(tensor) }
         if node.opset >= 11, let sparse = try node.optionalSparse("sparse_value") {
-            forms.append(try ConstantOperator.dense(sparse))
+            if case .sparse(let stored) = sparse { forms.append(try stored.densified(budget: .shared)) } else { forms.append(sparse) }
         }
         if node.opset >= 12 {
             if let float = try node.optionalFloat("value_float") { forms.append(.tensor(try .float32(float))) }
@@ -30,38 +30,6 @@ struct ConstantOperator: Operator {
             throw ApusError(.invalidModel, "exactly one attribute must give the value of Constant, found \(forms.count)")
         }
         value = forms[0]
-    }
-
-    /// The dense tensor that `sparse` describes.
-    static func dense(_ sparse: Value) throws -> Value {
-        guard case .sparse(let sparse) = sparse else { return sparse }
-        guard let width = sparse.values.type.byteWidth else {
-            throw ApusError(.unsupported, "a sparse tensor of \(sparse.values.type.name) cannot be made dense")
-        }
-        let dense = try Tensor.allocate(sparse.values.type, sparse.shape)
-        dense.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: dense.byteCount)
-        let indices = try sparse.indices.integers()
-        let count = sparse.values.count
-        let rank = sparse.shape.rank
-        let isLinear = sparse.indices.shape.rank == 1
-        guard isLinear ? indices.count == count : sparse.indices.shape.dimensions == [count, rank] else {
-            throw ApusError(
-                .shapeMismatch, "indices of shape \(sparse.indices.shape) do not fit \(count) values of a sparse tensor of rank \(rank)")
-        }
-        let strides = sparse.shape.strides
-        for position in 0..<count {
-            var target = isLinear ? indices[position] : 0
-            if !isLinear {
-                for axis in 0..<rank {
-                    let index = indices[position * rank + axis]
-                    guard index >= 0, index < sparse.shape[axis] else { throw ApusError.outOfRange(index, sparse.shape[axis]) }
-                    target += index * strides[axis]
-                }
-            }
-            guard target >= 0, target < dense.count else { throw ApusError.outOfRange(target, dense.count) }
-            (dense.pointer + target * width).copyMemory(from: sparse.values.pointer + position * width, byteCount: width)
-        }
-        return .tensor(dense)
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {

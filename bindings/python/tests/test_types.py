@@ -180,27 +180,53 @@ def test_maps_go_in_within_sequences_and_through_operators_of_ours():
     assert apus.InferenceSession(model.SerializeToString(), options).run(None, {"x": rows[0]})[0] == {1: 1.0, 7: 4.0}
 
 
-NUMERIC = [v for v in TYPES if v != TensorProto.STRING]
+def dense(number, values, shape, positions):
+    """What a sparse tensor stands for: elements of bits 0, or empty strings, but for those that are stored."""
+    size = int(np.prod(shape))
+    if number == TensorProto.STRING:
+        whole = np.full(size, "", object)
+    else:
+        whole = np.zeros(size * dtype(number).itemsize, np.uint8).view(dtype(number)).copy()
+    whole[positions] = values
+    return whole.reshape(shape)
 
 
-@pytest.mark.parametrize("number", [v for v in NUMERIC if dtype(v).itemsize > 1 or v in (2, 3, 9)], ids=NAMES.get)
-def test_sparse_initializers(number):
-    """A sparse initializer is a constant like any other; both forms of indices."""
-    values = samples(number)[2:5]
-    zero = np.zeros((), dtype(number))
-    for indices in ([1, 3, 5], [[0, 1], [1, 0], [1, 2]]):
-        proto = helper.make_sparse_tensor(
-            numpy_helper.from_array(values, "c"), numpy_helper.from_array(np.array(indices, np.int64), "i"), [2, 3])
-        s = session([helper.make_node("Identity", ["c"], ["y"])], [], [helper.make_tensor_value_info("y", number, [2, 3])], sparse=[proto])
-        want = np.full(6, zero)
-        want[[1, 3, 5]] = values
-        assert equal(s.run(None, {})[0], want.reshape(2, 3))
+@pytest.mark.parametrize("indices", ([1, 3, 5], [[0, 1], [1, 0], [1, 2]]), ids=("linear", "coordinates"))
+@pytest.mark.parametrize("number", TYPES, ids=NAMES.get)
+def test_sparse_constants(number, indices):
+    """As an initializer and as an attribute of Constant a sparse tensor is a constant like any other; both forms of indices."""
+    values = samples(number)[1:4]
+    positions = numpy_helper.from_array(np.array(indices, np.int64), "i")
+    if number == TensorProto.STRING:
+        stored = helper.make_tensor("c", number, values.shape, [v.encode() for v in values])
+    else:
+        stored = numpy_helper.from_array(values, "c")
+    proto = helper.make_sparse_tensor(stored, positions, [2, 3])
+    want, output = dense(number, values, (2, 3), [1, 3, 5]), [helper.make_tensor_value_info("y", number, [2, 3])]
+    identity = helper.make_node("Identity", ["c"], ["y"])
+    assert equal(session([identity], [], output, sparse=[proto]).run(None, {})[0], want)
+    constant = helper.make_node("Constant", [], ["c"], sparse_value=proto)
+    assert equal(session([constant, identity], [], output).run(None, {})[0], want)
 
 
-def test_sparse_inputs_and_outputs():
+@pytest.mark.parametrize("number", TYPES, ids=NAMES.get)
+def test_sparse_inputs_and_outputs(number):
     kind = helper.make_sparse_tensor_value_info
-    s = session([helper.make_node("Identity", ["x"], ["y"])], [kind("x", TensorProto.FLOAT, [2, 3])], [kind("y", TensorProto.FLOAT, [2, 3])])
-    given = apus.SparseTensor(np.array([1.5, 2.5], np.float32), np.array([0, 4], np.int64), (2, 3))
-    got = s.run(None, {"x": given})[0]
-    assert isinstance(got, apus.SparseTensor) and got.shape == (2, 3)
-    assert equal(got.values, given.values) and equal(got.indices, given.indices)
+    s = session([helper.make_node("Identity", ["x"], ["y"])], [kind("x", number, [2, 3])], [kind("y", number, [2, 3])])
+    for indices in ([0, 4], [[0, 0], [1, 1]], []):
+        values = samples(number)[1:1 + len(indices)]
+        given = apus.SparseTensor(values, np.array(indices, np.int64), (2, 3))
+        got = s.run(None, {"x": given})[0]
+        assert isinstance(got, apus.SparseTensor) and got.shape == (2, 3)
+        assert equal(got.values, given.values) and equal(got.indices, given.indices)
+    other = TensorProto.DOUBLE if number == TensorProto.FLOAT else TensorProto.FLOAT
+    with pytest.raises(apus.ApusError, match="sparse"):
+        s.run(None, {"x": apus.SparseTensor(samples(other)[:1], np.zeros(1, np.int64), (2, 3))})
+
+
+@pytest.mark.parametrize("indices", ([4, 0], [6], [-1], [[0, 3]], [[0, 0, 0]], [0, 0]))
+def test_sparse_inputs_that_contradict_themselves(indices):
+    kind = helper.make_sparse_tensor_value_info
+    s = session([helper.make_node("Identity", ["x"], ["y"])], [kind("x", 1, [2, 3])], [kind("y", 1, [2, 3])])
+    with pytest.raises(apus.ApusError, match="sparse"):
+        s.run(None, {"x": apus.SparseTensor(np.ones(len(indices), np.float32), np.array(indices, np.int64), (2, 3))})
