@@ -115,6 +115,20 @@ def test_versions_choose_the_newest_that_is_not_too_new():
         apus.InferenceSession(model([node], [floats("x", 1)], [floats("y", 1)]))
 
 
+def test_domains_share_names():
+    """One name in two domains of one model, one of them in two versions."""
+    options = apus.SessionOptions()
+    for domain, since, factor in (("my.domain", 1, 2), ("my.domain", 2, 3), ("other", 1, 5)):
+        options.register_operator(domain, "Times", since, None, lambda node, x, factor=factor: x * np.float32(factor))
+    nodes = [helper.make_node("Times", ["x"], ["a"], domain="my.domain"), helper.make_node("Times", ["a"], ["b"], domain="other"),
+             helper.make_node("Neg", ["b"], ["y"])]
+    for version, factor in ((1, 10), (2, 15)):
+        graph = helper.make_graph(nodes, "g", [floats("x", 1)], [floats("y", 1)])
+        raw = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("my.domain", version), helper.make_opsetid("other", 1)])
+        assert apus.InferenceSession(raw.SerializeToString(), options).run(None, {"x": np.ones(1, np.float32)})[0] == -factor
+
+
 def test_functions_that_raise():
     def fails(*_):
         raise KeyError("of mine")
