@@ -25,9 +25,11 @@ struct MatMulNBitsOperator: Operator {
         let level = try node.int("accuracy_level", default: 0)
         guard (0...4).contains(level) else { throw ApusError(.invalidModel, "attribute \"accuracy_level\" is \(level); 0 to 4 expected") }
         allowsBytes = level == 4
-        // Whether another runtime has rearranged the weights.
-        guard try node.int("weight_prepacked", default: 0) == 0 else {
-            throw ApusError(.unsupported, "attribute \"weight_prepacked\" must be 0")
+        // 1 and 2: rearranged by onnxruntime's tools for its CUDA kernels.
+        let layout = try node.int("weight_prepacked", default: 0)
+        guard layout == 0 else {
+            throw ApusError(
+                .unsupported, "attribute \"weight_prepacked\" is \(layout): the weights are in the order of CUDA kernels; 0 expected")
         }
         guard [2, 4, 8].contains(bits) else { throw ApusError(.invalidModel, "attribute \"bits\" is \(bits); 2, 4 or 8 expected") }
         guard k > 0, n > 0, k <= 1 << 40, n <= 1 << 40 else { throw ApusError(.invalidModel, "attributes K and N must be positive, found \(k) and \(n)") }

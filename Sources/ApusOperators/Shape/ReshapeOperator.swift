@@ -196,12 +196,16 @@ struct SqueezeOperator: ReshapingOperator {
 
 /// Inserts dimensions of size 1 at the given places of the output.
 struct UnsqueezeOperator: ReshapingOperator {
-    static let schemas = [Schema("Unsqueeze", since: [1, 11, 13, 21, 23, 24, 25], inputs: 1...2)]
+    static let schemas = [
+        Schema("Unsqueeze", since: [1, 11, 13, 21, 23, 24, 25], inputs: 1...2),
+        // One axis, an int32.
+        Schema("ExpandDims", domain: "com.microsoft", since: [1], inputs: 2...2),
+    ]
 
     private let axes: [Int]?
 
     init(_ node: NodeReader) throws {
-        axes = node.opset >= 13 ? nil : try node.ints("axes")
+        axes = node.opset >= 13 || !node.domain.isEmpty ? nil : try node.ints("axes")
         guard axes == nil || !node.hasInput(1) else {
             throw ApusError(.invalidModel, "Unsqueeze of opset \(node.opset) takes 1 input, found 2")
         }

@@ -229,6 +229,26 @@ case("decoder attention, beams", "DecoderMaskedMultiHeadAttention",
      [*ONE, None, None, *BUFFERS, i32(P), i32(2), RNG.integers(0, 2, (2, 2, 9)).astype(np.int32)], (F, F, F), num_heads=N, past_present_share_buffer=1)
 case("decoder attention, given keys", "DecoderMaskedMultiHeadAttention", [ONE[0], f32(4, N, 6, H), f32(4, N, 6, H)], (F,), num_heads=N)
 
+case("distances", "CDist", [f32(5, 7), f32(3, 7)])
+case("distances, Euclidean", "CDist", [f32(5, 7), f32(3, 7)], metric="euclidean")
+case("one axis more", "ExpandDims", [f32(2, 3), number(1, np.int32)], constant=(1,))
+case("one axis more, at the end", "ExpandDims", [f32(2, 3), number(-1, np.int32)], constant=(1,))
+case("product, the old name", "TransposeMatMul", [f32(2, 5, 4), f32(2, 3, 5)], transA=1, transB=1, alpha=0.5)
+case("repeated sequences", "NGramRepeatBlock", [np.array([[1, 2, 3, 1, 2], [4, 4, 4, 4, 4]], np.int64), f32(2, 6)], ngram_size=3)
+for dim, step in ((-1, 1), (0, 2), (1, 3)):
+    case(f"windows of axis {dim}", "UnfoldTensor", [f32(4, 7, 5)], dim=dim, size=3, step=step)
+case("the cheapest way", "DynamicTimeWarping", [f32(9, 14)], (I32,))
+case("the cheapest way, of a batch", "DynamicTimeWarping", [f32(1, 14, 9)], (I32,))
+for kind in (np.uint8, np.int8):
+    case(f"quantised embeddings, {kind.__name__}", "QEmbedLayerNormalization",
+         [RNG.integers(0, 9, (2, 5)).astype(np.int32), RNG.integers(0, 2, (2, 5)).astype(np.int32), codes(kind, 9, 16), codes(kind, 6, 16),
+          codes(kind, 2, 16), codes(kind, 16), codes(kind, 16), (RNG.random((2, 5)) < 0.7).astype(np.int32), *[number(x) for x in (0.1, 0.2, 0.05, 0.02, 0.03)],
+          *[number(x, kind) for x in (3, 100, 7, 0, 120)]], (F, I32))
+    case(f"quantised embeddings without segments, {kind.__name__}", "QEmbedLayerNormalization",
+         [RNG.integers(0, 9, (2, 5)).astype(np.int32), None, codes(kind, 9, 16), codes(kind, 6, 16), None, codes(kind, 16), codes(kind, 16), None,
+          number(0.1), number(0.2), None, number(0.02), number(0.03), number(3, kind), number(100, kind), None, number(0, kind), number(120, kind)],
+         (F, I32))
+
 
 @pytest.mark.parametrize("level", [0, 99])
 @pytest.mark.parametrize("name", CASES)
@@ -246,7 +266,7 @@ def test_as_onnxruntime(name, level):
             np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
 
 
-EXACT = {"QLinearConcat", "QLinearWhere", "NhwcMaxPool", "Unique", "EmbedLayerNormalization"}
+EXACT = {"DynamicTimeWarping", "QEmbedLayerNormalization", "QLinearConcat", "QLinearWhere", "NhwcMaxPool", "Unique", "EmbedLayerNormalization"}
 
 
 # What onnxruntime has no CPU kernel for.

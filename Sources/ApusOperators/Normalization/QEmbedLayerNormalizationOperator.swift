@@ -1,0 +1,110 @@
+import ApusCore
+import ApusGraph
+import CApusKernels
+
+/// com.microsoft.QEmbedLayerNormalization: EmbedLayerNormalization of 8-bit tables, scale and bias, each with one scale and one zero
+/// point. Inputs: ids, segments, tables of words, positions and segments, gamma, beta, mask; the scales of the tables, of gamma and
+/// beta; their zero points.
+struct QEmbedLayerNormalizationOperator: Operator {
+    static let schemas = [
+        Schema("QEmbedLayerNormalization", domain: "com.microsoft", since: [1], inputs: 18...18, outputs: 2...2)
+    ]
+
+    private let epsilon: Float
+
+    init(_ node: NodeReader) throws {
+        epsilon = try node.float("epsilon", default: 1e-12)
+    }
+
+    func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
+        for index in [0, 1, 7] where context.has(index) { _ = try context.type(index, oneOf: [.int32]) }
+        let hasSegments = context.has(1)
+        for index in [4, 10, 15] where context.has(index) != hasSegments {
+            throw ApusError(.invalidModel, "segments, their table, its scale and zero point belong together; input \(index) does not fit")
+        }
+        let ids = try context.dimensions(0, rank: 2...2) ?? [.unknown, .unknown]
+        let hidden = try context.dimensions(2, rank: 2...2)?[1] ?? .unknown
+        let code = try context.type(2, oneOf: [.uint8, .int8])
+        for (index, rank) in [(3, 2), (4, 2), (5, 1), (6, 1)] where context.has(index) {
+            _ = try context.type(index, oneOf: [code])
+            if let own = try context.dimensions(index, rank: rank...rank)?[rank - 1].known, let width = hidden.known, own != width {
+                throw ApusError(.shapeMismatch, "input \(index) has rows of \(own) elements, the words have \(width)")
+            }
+        }
+        for index in 8...17 where context.has(index) {
+            _ = try context.type(index, oneOf: index < 13 ? [.float32] : [code])
+            if let shape = try context.shape(index).concrete(), shape.count != 1 {
+                throw ApusError(.shapeMismatch, "input \(index) has shape \(shape), one number expected")
+            }
+        }
+        if let expected = try context.shape(0).concrete() {
+            for index in [1, 7] where context.has(index) {
+                guard let own = try context.shape(index).concrete(), own != expected else { continue }
+                throw ApusError(.shapeMismatch, "input \(index) has shape \(own), \(expected) expected")
+            }
+            if let rows = try context.dimensions(3, rank: 2...2)?[0].known, expected[1] > rows {
+                throw ApusError(.shapeMismatch, "there are \(rows) positions for sequences of \(expected[1])")
+            }
+        }
+        return [ValueInfo(.float32, PartialShape(ids + [hidden])), ValueInfo(.int32, PartialShape([ids[0]]))]
+    }
+
+    func prepare(_ context: PrepareContext) throws -> any PreparedNode {
+        let ids = try context.shape(0), words = try context.shape(2), isSigned = try context.type(2) == .int8
+        let segments = context.has(4) ? try context.shape(4)[0] : 0
+        let rows = ids.count, length = ids[1], hidden = words[1], epsilon = epsilon
+        let hasSegments = context.has(1), hasMask = context.has(7)
+        guard let function = apus_normalization_select(context.levels)?.pointee.layer_norm else {
+            throw ApusError(.internal, "there are no normalisation kernels")
+        }
+        return PreparedKernel("qembed", workspace: try hidden.multiplied(by: 8)) { io in
+            let output = io.output(0, as: Float.self)
+            /// Adds row `row` of table `input`, the scale of which is input `scale`, to `target`.
+            func add(_ input: Int, _ row: Int, _ scale: Int, _ target: UnsafeMutablePointer<Float>) {
+                let factor = io.input(scale, as: Float.self)[0]
+                if isSigned {
+                    let codes = io.input(input, as: Int8.self) + row * hidden, zero = Int32(io.input(scale + 5, as: Int8.self)[0])
+                    for i in 0..<hidden { target[i] += Float(Int32(codes[i]) - zero) * factor }
+                } else {
+                    let codes = io.input(input, as: UInt8.self) + row * hidden, zero = Int32(io.input(scale + 5, as: UInt8.self)[0])
+                    for i in 0..<hidden { target[i] += Float(Int32(codes[i]) - zero) * factor }
+                }
+            }
+            func checked(_ input: Int, _ place: Int, _ count: Int) throws -> Int {
+                let found = Int(io.input(input, as: Int32.self)[place])
+                guard found >= 0, found < count else {
+                    throw ApusError(.invalidValue, "input \(input) holds \(found); the table has \(count) rows")
+                }
+                return found
+            }
+            for index in 0..<rows {
+                let target = output + index * hidden
+                target.update(repeating: 0, count: hidden)
+                add(2, try checked(0, index, words[0]), 8, target)
+                add(3, index % length, 9, target)
+                if hasSegments { add(4, try checked(1, index, segments), 10, target) }
+            }
+            let counts = io.output(1, as: Int32.self)
+            for sequence in 0..<ids[0] {
+                counts[sequence] = 0
+                guard hasMask else { continue }
+                for position in 0..<length where io.input(7, as: Int32.self)[sequence * length + position] == 1 { counts[sequence] += 1 }
+            }
+            let gamma = io.workspace.assumingMemoryBound(to: Float.self), beta = gamma + hidden
+            gamma.update(repeating: 0, count: 2 * hidden)
+            add(5, 0, 11, gamma)
+            add(6, 0, 12, beta)
+            var args = apus_row_norm_args()
+            args.rows = rows
+            args.n = hidden
+            args.x = UnsafePointer(output)
+            args.x_stride = hidden
+            args.scale = UnsafePointer(gamma)
+            args.bias = UnsafePointer(beta)
+            args.epsilon = epsilon
+            args.y = output
+            args.y_stride = hidden
+            function(&args)
+        }
+    }
+}
