@@ -50,25 +50,21 @@ struct QEmbedLayerNormalizationOperator: Operator {
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
-        let ids = try context.shape(0), words = try context.shape(2), isSigned = try context.type(2) == .int8
+        let ids = try context.shape(0), words = try context.shape(2)
         let segments = context.has(4) ? try context.shape(4)[0] : 0
         let rows = ids.count, length = ids[1], hidden = words[1], epsilon = epsilon
         let hasSegments = context.has(1), hasMask = context.has(7)
         guard let function = apus_normalization_select(context.levels)?.pointee.layer_norm else {
             throw ApusError(.internal, "there are no normalisation kernels")
         }
-        return PreparedKernel("qembed", workspace: try hidden.multiplied(by: 8)) { io in
+        let read = try castLoop(context.type(2), .float32)
+        return PreparedKernel("qembed", workspace: try hidden.multiplied(by: 12)) { io in
             let output = io.output(0, as: Float.self)
+            let gamma = io.workspace.assumingMemoryBound(to: Float.self), beta = gamma + hidden, line = beta + hidden
             /// Adds row `row` of table `input`, the scale of which is input `scale`, to `target`.
             func add(_ input: Int, _ row: Int, _ scale: Int, _ target: UnsafeMutablePointer<Float>) {
-                let factor = io.input(scale, as: Float.self)[0]
-                if isSigned {
-                    let codes = io.input(input, as: Int8.self) + row * hidden, zero = Int32(io.input(scale + 5, as: Int8.self)[0])
-                    for i in 0..<hidden { target[i] += Float(Int32(codes[i]) - zero) * factor }
-                } else {
-                    let codes = io.input(input, as: UInt8.self) + row * hidden, zero = Int32(io.input(scale + 5, as: UInt8.self)[0])
-                    for i in 0..<hidden { target[i] += Float(Int32(codes[i]) - zero) * factor }
-                }
+                QEmbedLayerNormalizationOperator.add(
+                    hidden, io.input(input) + row * hidden, io.input(scale + 5), io.input(scale, as: Float.self)[0], read, line, target)
             }
             func checked(_ input: Int, _ place: Int, _ count: Int) throws -> Int {
                 let found = Int(io.input(input, as: Int32.self)[place])
@@ -90,7 +86,6 @@ struct QEmbedLayerNormalizationOperator: Operator {
                 guard hasMask else { continue }
                 for position in 0..<length where io.input(7, as: Int32.self)[sequence * length + position] == 1 { counts[sequence] += 1 }
             }
-            let gamma = io.workspace.assumingMemoryBound(to: Float.self), beta = gamma + hidden
             gamma.update(repeating: 0, count: 2 * hidden)
             add(5, 0, 11, gamma)
             add(6, 0, 12, beta)
@@ -106,5 +101,19 @@ struct QEmbedLayerNormalizationOperator: Operator {
             args.y_stride = hidden
             function(&args)
         }
+    }
+
+    /// target += (codes - zero) · factor; `line` has room for the codes as floats.
+    @inline(never)
+    private static func add(
+        _ count: Int, _ codes: UnsafeRawPointer, _ zero: UnsafeRawPointer, _ factor: Float, _ read: UnaryLoop,
+        _ line: UnsafeMutablePointer<Float>, _ target: UnsafeMutablePointer<Float>
+    ) {
+        var offset: Float = 0
+        withUnsafeMutableBytes(of: &offset) { bytes in
+            if let base = bytes.baseAddress { read(1, zero, base) }
+        }
+        read(count, codes, line)
+        for index in 0..<count { target[index] += (line[index] - offset) * factor }
     }
 }

@@ -41,7 +41,23 @@ struct ArgOperator: Operator {
         {
             return rows(kernels, split)
         }
-        return try type.visit(ArgVisitor(split: split, findsGreatest: findsGreatest, takesLast: takesLast))
+        // Narrow numbers are compared as wider ones: a loop for each type would be much code for little.
+        let number: ElementType = switch type {
+        case .float16, .bfloat16: .float32
+        case .int8, .uint8, .int16, .uint16: .int32
+        case .uint32: .int64
+        default: type
+        }
+        let visitor = ArgVisitor(
+            split: split, findsGreatest: findsGreatest, takesLast: takesLast, elementSize: type.byteWidth ?? 1, read: try castLoop(type, number))
+        return switch number {
+        case .float32: visitor.kernel(Float.self)
+        case .float64: visitor.kernel(Double.self)
+        case .int32: visitor.kernel(Int32.self)
+        case .int64: visitor.kernel(Int64.self)
+        case .uint64: visitor.kernel(UInt64.self)
+        default: throw type.unsupported("a number of 8 bits or more")
+        }
     }
 
     /// Along the last axis: the number first, by the kernels for it, then its place.
@@ -84,32 +100,37 @@ struct AxisSplit: Sendable {
     }
 }
 
-private struct ArgVisitor: ElementVisitor {
+/// Along any axis, in numbers of type `T`, which `read` makes of elements.
+private struct ArgVisitor {
     let split: AxisSplit
     let findsGreatest: Bool
     let takesLast: Bool
+    let elementSize: Int
+    let read: UnaryLoop
 
-    func visit<T: Element>(_: T.Type) throws -> PreparedKernel {
-        let split = split
+    func kernel<T: Arithmetic>(_: T.Type) -> PreparedKernel {
+        let split = split, elementSize = elementSize, read = read
         guard split.length > 0 else { return PreparedKernel("nothing") { _ in } }
-        // A strip of neighbours at a time, whose best numbers are kept side by side.
         // Conditions that are the same for all elements are numbers: the compiler would make a loop for each of their combinations.
         let wantsGreater: UInt8 = findsGreatest ? 1 : 0, wantsLesser = 1 - wantsGreater, wantsEqual: UInt8 = takesLast ? 1 : 0
+        // A strip of neighbours at a time, whose best numbers are kept side by side.
         let width = 64, inner = split.inner, strips = inner / width + (inner % width == 0 ? 0 : 1)
         return PreparedKernel(findsGreatest ? "ArgMax" : "ArgMin") { io in
-            let x = io.input(0, as: T.self), y = io.output(0, as: Int64.self)
+            let x = io.input(0), y = io.output(0, as: Int64.self)
             io.pool.inChunks(split.outer &* strips, of: max(1, elementwiseChunk / (split.length &* width))) { range in
-                withUnsafeTemporaryAllocation(of: T.Number.self, capacity: width) { bests in
-                    guard let bests = bests.baseAddress else { return }
+                withUnsafeTemporaryAllocation(of: T.self, capacity: 2 * width) { memory in
+                    guard let bests = memory.baseAddress else { return }
+                    let line = bests + width
                     for index in range {
                         let column = index % strips * width, count = min(width, inner - column)
-                        let from = x + index / strips &* split.length &* inner + column
-                        let places = y + index / strips &* inner + column
-                        for lane in 0..<count { (bests[lane], places[lane]) = (from[lane].number, 0) }
+                        let from = index / strips &* split.length &* inner + column
+                        let places = y + (index / strips &* inner + column)
+                        read(count, x + from &* elementSize, bests)
+                        places.update(repeating: 0, count: count)
                         for position in 1..<max(1, split.length) {
-                            let row = from + position &* inner
+                            read(count, x + (from + position &* inner) &* elementSize, line)
                             for lane in 0..<count {
-                                let candidate = row[lane].number, best = bests[lane]
+                                let candidate = line[lane], best = bests[lane]
                                 let isGreater: UInt8 = candidate > best ? wantsGreater : 0, isLesser: UInt8 = candidate < best ? wantsLesser : 0
                                 let isEqual: UInt8 = candidate == best ? wantsEqual : 0, isNotANumber: UInt8 = candidate.isNotANumber ? 1 : 0
                                 let takes = (isGreater | isLesser | isEqual | isNotANumber) & (best.isNotANumber ? 0 : 1) != 0
