@@ -25,7 +25,24 @@ struct GraphPreparation {
         editor.removeDeadCode()
         restoreOutputs(names, editor)
         try editor.commit()
+        try returnOwnValues(graph)
         return graph
+    }
+
+    /// Bodies of control flow give values that they make themselves, each once: others, which remain where an Identity was taken
+    /// out, have no place in a file.
+    private func returnOwnValues(_ graph: Graph) throws {
+        for body in graph.nodes.flatMap(\.subgraphs) {
+            let editor = GraphEditor(body)
+            var used = Set(body.captures.map(\.inner) + body.inputs)
+            for (position, id) in body.outputs.enumerated() where body.initializers[id] != nil || !used.insert(id).inserted {
+                let copy = editor.addValue(type: body.values[id.index].type)
+                editor.add(Node("Identity", opset: 13, inputs: [id], outputs: [copy]))
+                body.outputs[position] = copy
+            }
+            try editor.commit()
+            try returnOwnValues(body)
+        }
     }
 
     /// Outputs keep their names although other nodes may make them now.

@@ -72,14 +72,18 @@ struct RecurrentAndSubgraphTests {
             var result = inner.node("MatMul", [own, weights], name: ByteString("product_\(name)"))
             if nested { result = inner.node("Relu", [result]) }
             inner.output(result, ByteString("out_\(name)"))
+            // What the body captures, handed on.
+            inner.output(inner.node("Identity", [own]), ByteString("same_\(name)"))
             return inner.graph
         }
         let sum = builder.node("ReduceSum", [y], ["keepdims": .int(0)])
         let condition = builder.node("Greater", [sum, builder.constant(try Tensor(.float32, [], [Float(0)]), name: "zero")])
-        builder.output(
-            builder.node(
-                "If", [condition], ["then_branch": .graph(try branch("a", nested: false)), "else_branch": .graph(try branch("b", nested: true))],
-                name: "choice"), "z")
+        let branches: [String: AttributeValue] = [
+            "then_branch": .graph(try branch("a", nested: false)), "else_branch": .graph(try branch("b", nested: true)),
+        ]
+        let results = builder.nodes("If", [condition], branches, outputs: 2, name: "choice")
+        builder.output(results[0], "z")
+        builder.output(results[1], "same")
         return try QuantizedGraph.inferred(builder.graph)
     }
 
@@ -94,6 +98,10 @@ struct RecurrentAndSubgraphTests {
         #expect(!innerOperators(dynamic.graph).contains("MatMul") && dynamic.report.notes.isEmpty)
         #expect(dynamic.report.layers.map(\.name).sorted() == ["outer", "product_a", "product_b"])
         #expect(try #require(dynamic.report.after).relativeError < 0.05)
+        // A file's bodies give values of their own.
+        for body in dynamic.graph.nodes.flatMap(\.subgraphs) {
+            #expect(body.outputs.allSatisfy { output in body.nodes.contains { $0.outputs.contains(output) } })
+        }
         let weights = try Quantizer(options(.weights), calibration: batches, QuantizedGraph.settings).run(graph, opset: 17)
         #expect(innerOperators(weights.graph).filter { $0 == "DequantizeLinear" }.count == 2)
         #expect(try #require(weights.report.after).relativeError < 0.02)
