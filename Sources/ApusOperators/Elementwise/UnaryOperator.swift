@@ -117,13 +117,7 @@ struct UnaryOperator: Operator {
     private static let mathDescriptors: [UnaryDescriptor] = [
         .init("Abs", since: [1, 6, 13], AbsFunction.self, APUS_UNARY_ABS, types: Types.numbers) { _ in bitsLoop { $0 & 0x7fff } },
         .init("Neg", since: [1, 6, 13], NegFunction.self, APUS_UNARY_NEG, types: Types.floats + Types.signed) { _ in bitsLoop { $0 ^ 0x8000 } },
-        .init("Sign", since: [9, 13], SignFunction.self, APUS_UNARY_SIGN, types: Types.numbers) { type in
-            let one: UInt16 = type == .float16 ? 0x3c00 : 0x3f80, infinity: UInt16 = type == .float16 ? 0x7c00 : 0x7f80
-            return bitsLoop { bits in
-                // Zero, which becomes the greatest number here, and NaN stay.
-                (bits & 0x7fff) &- 1 >= infinity ? bits : one | bits & 0x8000
-            }
-        },
+        .init("Sign", since: [9, 13], SignFunction.self, APUS_UNARY_SIGN, types: Types.numbers),
         .init("Sqrt", since: [1, 6, 13], SqrtFunction.self, APUS_UNARY_SQRT),
         .init("Reciprocal", since: [1, 6, 13], ReciprocalFunction.self, APUS_UNARY_RECIPROCAL),
         .init("Exp", since: [1, 6, 13], ExpFunction.self, APUS_UNARY_EXP),
