@@ -121,7 +121,7 @@ typedef struct apus_sgemm_args {
 } apus_sgemm_args;
 
 /// Bytes of workspace that each concurrent apus_sgemm_run of these arguments wants; pointers in `args` are not read
-/// through, but whether they are NULL matters. Bounded (about 200 kB), independent of m and n, 0 in many cases.
+/// through, but whether they are NULL matters. Bounded (about 300 kB), independent of m and n, 0 in many cases.
 size_t apus_sgemm_workspace_size(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args);
 
 /// Computes rows [m_begin, m_end) and columns [n_begin, n_end) of C.

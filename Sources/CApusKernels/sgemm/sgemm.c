@@ -10,8 +10,8 @@
 #include "sgemm_tile.h"
 
 enum {
-  ROW_BLOCK = 96,        // rows of A per block: with the longest k block, 200 kB of a 1 MB L2
-  MOST_K_BLOCK = 512,    // of all kernels
+  ROW_BLOCK = 96,        // rows of A per block: with the longest k block, 300 kB of a 1 MB L2
+  MOST_K_BLOCK = 768,    // of all kernels
   PACKED_PITCH = MOST_K_BLOCK + 16, // floats between rows of a packed A; no power of two, so that rows spread over L1's sets
   FUNCTION_FLOATS = 1 << 15, // of C, computed before the epilogue's function is called on them: 128 KiB
   PARTIAL_FLOATS = 3 << 15,  // of C at most in a block of partial sums: 384 KiB
