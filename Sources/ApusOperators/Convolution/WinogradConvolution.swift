@@ -76,19 +76,11 @@ package struct WinogradConvolution: @unchecked Sendable {
     init(
         levels: UInt32, tile: Int, geometry: WindowGeometry, images: Int, inChannels: Int, outChannels: Int, threads: Int
     ) throws {
-        guard let kernel = apus_winograd_select(levels, tile) else {
-            throw ApusError(.internal, "there is no Winograd kernel of tile \(tile)")
-        }
-        self.kernel = kernel
+        let cut = try WinogradSquares(levels: levels, tile: tile, geometry: geometry, images: images)
+        (kernel, image, positions, squares) = (cut.kernel, cut.image, cut.positions, cut.count)
         self.inChannels = inChannels
         self.outChannels = outChannels
         self.threads = threads
-        positions = (tile + 2) * (tile + 2)
-        image = apus_winograd_image(
-            in_height: geometry.input[0], in_width: geometry.input[1], out_height: geometry.output[0], out_width: geometry.output[1],
-            pad_top: geometry.padBegin[0], pad_left: geometry.padBegin[1])
-        let image = image
-        squares = try withUnsafePointer(to: image) { try Int(apus_winograd_squares(kernel, $0)).multiplied(by: images) }
 
         // A block of V and M should stay in L2; with many weights it is larger, since each block reads them all.
         let perSquare = try inChannels.adding(outChannels).multiplied(by: positions * 4)

@@ -242,7 +242,7 @@ func applyBinary(
     if let repeated = plan.repeatedOperand, (1...128).contains(plan.run), plan.count >= 4096 {
         // A short row for all: some copies of it make longer runs.
         let isA = repeated == 0, size = isA ? sizes.a : sizes.b, row = plan.run, length = 1024 / row * row
-        withUnsafeTemporaryAllocation(byteCount: length &* size, alignment: 64) { copies in
+        withUnsafeTemporaryAllocation(byteCount: length &* size, alignment: 16) { copies in
             guard let rows = copies.baseAddress else { return }
             for start in stride(from: 0, to: length, by: row) {
                 (rows + start &* size).copyMemory(from: isA ? a : b, byteCount: row &* size)

@@ -162,8 +162,10 @@ struct FloatProduct: @unchecked Sendable {
                 drop(first * nr * columnStride, min(n, end * nr) * columnStride)
             }
         } else if packedCount > piece / 4, taps == 1, (n - 1) * columnStride < rowStride {
-            // Rows follow one another: each piece is a part of every panel.
-            let step = max(1, piece / (4 * rowStride))
+            // Rows follow one another: each piece is a part of every panel. Few rows at a time, for where their length is a multiple of
+            // a power of two they fall into the same sets of the caches.
+            let step = max(1, min(64, piece / (4 * rowStride)))
+            var dropped = 0
             for first in stride(from: 0, to: k, by: step) {
                 let rows = min(step, k - first)
                 let source = apus_sgemm_b(
@@ -173,7 +175,10 @@ struct FloatProduct: @unchecked Sendable {
                     let target = packed + (panel * (k - rows) + first) * nr
                     withUnsafePointer(to: source) { apus_sgemm_pack_b(kernel, $0, target, panel, panel + 1) }
                 }
-                drop(first * rowStride, (first + rows) * rowStride)
+                if first + rows == k || (first + rows - dropped) * rowStride * 4 >= piece {
+                    drop(dropped * rowStride, (first + rows) * rowStride)
+                    dropped = first + rows
+                }
             }
         } else {
             pack(b, tapStride: tapStride, rowStride: rowStride, columnStride: columnStride, to: packed)

@@ -66,7 +66,7 @@ struct ArgOperator: Operator {
         return PreparedKernel("Arg rows") { io in
             let x = io.input(0), y = io.output(0, as: Int64.self)
             io.pool.inChunks(outer, of: max(1, elementwiseChunk / length)) { range in
-                withUnsafeTemporaryAllocation(byteCount: ReduceKernels.tile * 8, alignment: 64) { memory in
+                withUnsafeTemporaryAllocation(byteCount: ReduceKernels.tile * 8, alignment: 16) { memory in
                     guard let totals = memory.baseAddress else { return }
                     for first in stride(from: range.lowerBound, to: range.upperBound, by: ReduceKernels.tile) {
                         let count = min(ReduceKernels.tile, range.upperBound - first)

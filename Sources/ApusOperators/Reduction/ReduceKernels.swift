@@ -16,9 +16,10 @@ struct ReduceKernels: @unchecked Sendable {
     private let columns: apus_reduce_columns_fn
     private let find: apus_find_fn
 
-    /// Runs that are reduced, and columns, together: their totals lie on the stack.
+    /// Runs that are reduced, and columns, together: their totals lie on the stack (1 KiB aligned to 16 bytes, the most that
+    /// Swift puts there).
     static let tile = 128
-    /// Widened elements on the stack (1 KiB, the most that Swift puts there).
+    /// Widened elements on the stack, likewise.
     private static let block = 256
 
     /// nil where there are no kernels for the type.
@@ -166,7 +167,7 @@ func kernelReduceLoop(
                 kernels.clear(target, count)
                 return join(target)
             }
-            withUnsafeTemporaryAllocation(byteCount: ReduceKernels.tile * 8, alignment: 64) { memory in
+            withUnsafeTemporaryAllocation(byteCount: ReduceKernels.tile * 8, alignment: 16) { memory in
                 guard let totals = memory.baseAddress else { return }
                 kernels.clear(totals, count)
                 join(totals)

@@ -75,7 +75,7 @@ import Testing
     /// With very few pixels, transforming the weights in each run takes longer than it saves.
     @Test func fewPixelsDoNotPayForManyWeights() throws {
         #expect(try #require(try transform(size: 7, channels: 256, ballast: 8 << 20)).inRun == false)
-        #expect(try #require(try transform(size: 7, channels: 512, ballast: 1)) == (2, true))
+        #expect(try #require(try transform(size: 7, channels: 512, ballast: 1)) == (4, true))
         #expect(try transform(size: 5, channels: 512, ballast: 1) == nil)
     }
 }
