@@ -1,9 +1,11 @@
 """The short way of a run: dense inputs and outputs of known shapes go to the library as they are, in one call.
 
 A tiny network takes a few microseconds, as much as one handle costs to make and to destroy from Python. So descriptions of
-arrays (apus_array) are kept between runs; only addresses, and shapes where they differ from the last ones, are written.
+arrays (apus_array) are kept between runs; only addresses, and shapes where they differ from the last ones, are written. Arrays
+of a few kilobytes are copied into and out of memory whose address is known, which is quicker than asking numpy for theirs.
 """
 import ctypes
+import math
 import re
 from ctypes import POINTER, addressof, c_int, c_int64, c_size_t, c_void_p, sizeof
 
@@ -23,7 +25,11 @@ class Array(ctypes.Structure):
     ]
 
 
-_run = library.apus_session_run_arrays
+# A function of its own without parameter types: its arguments are ctypes objects already, which saves their conversion.
+_run = library["apus_session_run_arrays"]
+_run.restype = c_void_p
+_NO_RUN = c_void_p()
+_ndarray = np.ndarray
 _view = ctypes.c_char.from_buffer
 
 
@@ -62,7 +68,53 @@ class Descriptions:
         self.inputs = [_Description(array, *kind) for array, kind in zip(self._memory[0], inputs)]
         self.outputs = [_Description(array, *kind) for array, kind in zip(self._memory[1], outputs)]
         self.arguments = (
-            addressof(self._memory[0]), len(inputs), addressof(self._memory[1]), len(outputs))
+            c_void_p(addressof(self._memory[0])), c_size_t(len(inputs)), c_void_p(addressof(self._memory[1])), c_size_t(len(outputs)))
+
+
+class _Staged:
+    """Descriptions of small arrays that stay where they are: one run at a time copies its inputs in and its results out."""
+
+    # Above this, copying takes longer than finding the address.
+    _MOST_BYTES = 8192
+
+    def __init__(self, names, kinds, shapes):
+        self._descriptions = Descriptions(*kinds)
+        self.arguments = self._descriptions.arguments
+        self.inputs = {
+            name: (self._place(description, shape), shape, description.dtype)
+            for name, description, shape in zip(names, self._descriptions.inputs, shapes[0])
+        }
+        self.outputs = [self._place(*pair) for pair in zip(self._descriptions.outputs, shapes[1])]
+        self.count = len(self.inputs)
+
+    @staticmethod
+    def _place(description, shape):
+        array = np.empty(shape, description.dtype)
+        description.reshape(shape)
+        description.array.data = _address(array)
+        return array
+
+    @staticmethod
+    def fits(kinds, shapes):
+        return all(
+            0 < math.prod(shape) * dtype.itemsize <= _Staged._MOST_BYTES
+            for group, sizes in zip(kinds, shapes) for (dtype, _), shape in zip(group, sizes))
+
+    def take(self, feed):
+        """Copies all inputs in; False where they are others than these."""
+        if len(feed) != self.count:
+            return False
+        inputs = self.inputs
+        for name, item in feed.items():
+            entry = inputs.get(name)
+            if entry is None:
+                return False
+            place, shape, dtype = entry
+            if type(item) is not _ndarray or item.shape != shape or item.dtype != dtype:
+                return False
+            # Whatever the layout: numpy reads it.
+            place[...] = item
+        return True
 
 
 class ArrayRuns:
@@ -82,6 +134,7 @@ class ArrayRuns:
         self._rules = None if self._fixed else _ShapeRules.make(inputs, outputs)
         # Taken and given back by one operation each, so that threads may run at the same time.
         self._idle = []
+        self._staged = []
 
     @staticmethod
     def make(inputs, outputs):
@@ -93,28 +146,41 @@ class ArrayRuns:
         return ArrayRuns(inputs, outputs)
 
     def run(self, session, feed, run):
-        """All outputs in order; None where this run needs the long way."""
+        """All outputs in order; None where this run needs the long way. `session` and `run`, or None, are c_void_p."""
         try:
-            taken = self._idle.pop()
+            staged = self._staged.pop()
         except IndexError:
-            taken = Descriptions(self._inputs, self._outputs)
+            staged = None
         try:
-            return self._run(taken, session, feed, run)
+            if staged is not None and staged.take(feed):
+                error = _run(session, *staged.arguments, run or _NO_RUN)
+                if error:
+                    check(error)
+                results = [place.copy() for place in staged.outputs]
+                self._staged.append(staged)
+                return results
+            try:
+                taken = self._idle.pop()
+            except IndexError:
+                taken = Descriptions(self._inputs, self._outputs)
+            try:
+                return self._run(taken, session, feed, run or _NO_RUN)
+            finally:
+                self._idle.append(taken)
         except InvalidArgument:
             # A shape that the model does not fix may follow from data, not only from shapes.
             if self._fixed is None:
                 return None
             raise
-        finally:
-            self._idle.append(taken)
 
     def _run(self, taken, session, feed, run):
         index = self._index
         if len(feed) != len(index):
             return None
+        repeats = True
         for name, item in feed.items():
             position = index.get(name)
-            if position is None or type(item) is not np.ndarray:
+            if position is None or type(item) is not _ndarray:
                 return None
             description = taken.inputs[position]
             flags = item.flags
@@ -122,6 +188,7 @@ class ArrayRuns:
                 return None
             if item.shape != description.shape:
                 description.reshape(item.shape)
+                repeats = False
             description.array.data = _address(item)
         shapes = self._fixed
         if shapes is None:
@@ -142,6 +209,11 @@ class ArrayRuns:
         error = _run(session, *taken.arguments, run)
         if error:
             check(error)
+        if repeats:
+            kinds = self._inputs, self._outputs
+            shapes = [description.shape for description in taken.inputs], shapes
+            if _Staged.fits(kinds, shapes):
+                self._staged.append(_Staged(index, kinds, shapes))
         return results
 
     def learn(self, feed, shapes):

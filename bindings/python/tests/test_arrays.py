@@ -162,6 +162,90 @@ def test_time_limit(session):
         session.run(None, {name: images(1)}, apus.RunOptions(time_limit=0))
 
 
+@pytest.fixture
+def staged(session):
+    """A session that has memory of its own for one image, and the image's result."""
+    name = session.get_inputs()[0].name
+    for _ in range(3):
+        expected = session.run(None, {name: images(1)})[0]
+    assert len(session._array_runs._staged) == 1
+    return session, name, expected
+
+
+def test_small_arrays_of_any_layout(staged):
+    session, name, expected = staged
+    wide = np.zeros((1, 1, 8, 16), np.float32)
+    wide[..., ::2] = images(1)
+    sealed = images(1)
+    sealed.flags.writeable = False
+    shifted = np.zeros(images(1).nbytes + 1, np.uint8)[1:].view(np.float32).reshape(1, 1, 8, 8)
+    shifted[...] = images(1)
+    for other in [np.asfortranarray(images(1)), wide[..., ::2], sealed, shifted, images(1).astype(">f4"), images(1).tolist()]:
+        if isinstance(other, list):
+            other = np.array(other, np.float32)
+        np.testing.assert_array_equal(session.run(None, {name: other})[0], expected)
+
+
+def test_results_of_small_arrays_are_kept(staged):
+    session, name, expected = staged
+    copy = expected.copy()
+    first = session.run(None, {name: images(1)})[0]
+    assert first.flags.owndata and first.flags.writeable
+    first[...] = 7
+    np.testing.assert_array_equal(session.run(None, {name: images(1)})[0], copy)
+    session.run(None, {name: images(1, 5)})
+    assert (first == 7).all()
+
+
+def test_errors_with_small_arrays(staged):
+    session, name, expected = staged
+    wrong = [
+        {name: images(1).astype(np.float64)}, {name: images(1)[:, :, :7].copy()}, {name: images(1)[0]}, {"nobody": images(1)}, {},
+        {name: images(1), "nobody": images(1)},
+    ]
+    for feed in wrong:
+        for _ in range(3):
+            session.run(None, {name: images(1)})
+        with pytest.raises(apus.InvalidArgument):
+            session.run(None, feed)
+    for _ in range(3):
+        np.testing.assert_array_equal(session.run(None, {name: images(1)})[0], expected)
+    with pytest.raises(apus.Interrupted):
+        session.run(None, {name: images(1)}, apus.RunOptions(time_limit=0))
+    with pytest.raises(apus.InvalidArgument):
+        session.run(["nobody"], {name: images(1)})
+    assert session.run([], {name: images(1)}) == []
+    session.close()
+    with pytest.raises(ValueError):
+        session.run(None, {name: images(1)})
+
+
+def test_threads_with_small_arrays(staged):
+    session, name, _ = staged
+    feeds = [{name: images(1, seed)} for seed in range(4)]
+    expected = [long_way(session, feed) for feed in feeds]
+    failures = []
+
+    def work(feed, want):
+        for _ in range(500):
+            if not all(np.array_equal(a, b) for a, b in zip(session.run(None, feed), want)):
+                failures.append(feed)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(feeds, expected)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures and len(session._array_runs._staged) <= 4
+
+
+def test_large_arrays_are_not_copied(session):
+    name = session.get_inputs()[0].name
+    for _ in range(3):
+        session.run(None, {name: images(33)})
+    assert not session._array_runs._staged
+
+
 def test_strings_have_no_short_way():
     class Argument:
         name, type, shape, element_type = "x", "tensor(string)", [1], 8
