@@ -211,6 +211,7 @@ int main(int count, char **arguments) {
   const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], on_signal);
   test_qgemm();
+  test_qwinograd();
   test_qdepthwise();
   test_qelementwise();
   test_quantize();

@@ -81,6 +81,7 @@ void expect_near(const float *got, const float *want, size_t count, double toler
 // MARK: The families
 
 void test_qgemm(void);
+void test_qwinograd(void);
 void test_qdepthwise(void);
 void test_qelementwise(void);
 void test_quantize(void);

@@ -130,6 +130,77 @@ void test_qgemm(void) {
   }
 }
 
+// MARK: Winograd's transforms
+
+/// A convolution by the transforms, cut at `cut` squares and a panel, or by the direct sum (NULL).
+static const void *run_qwinograd(const apus_qwinograd_kernel *kernel, const apus_qgemm_b *source, const apus_winograd_image *image,
+                                 apus_qgemm_args args, size_t images, size_t bytes, edge where, size_t cut) {
+  const apus_qgemm_kernel *product = kernel ? kernel->product : apus_qgemm_select(0);
+  const size_t panels = apus_qgemm_panels(product, args.n);
+  void *packed = guarded(apus_qgemm_packed_size(product, 9, args.k, args.n), where);
+  apus_qgemm_pack_b(product, source, packed, 0, panels);
+  args.b = packed;
+  args.c = guarded(bytes, where);
+  if (!kernel) {
+    apus_qgemm_run(product, &args, 0, args.m, 0, args.n, guarded(apus_qgemm_workspace_size(product, 9, args.k), where));
+    return args.c;
+  }
+  const size_t squares = images * apus_qwinograd_squares(image), row = apus_qwinograd_row(args.k);
+  for (int part = 0; part < 2; part++) {
+    const size_t begin = part ? 0 : cut, end = part ? cut : squares, stride = (end - begin) * row + below(3);
+    int16_t *v = guarded((35 * stride + (end - begin) * row) * sizeof *v, where);
+    apus_qwinograd_input(kernel, image, &args, begin, end, v, stride);
+    void *workspace = guarded(apus_qwinograd_workspace_size(kernel, args.k, end - begin), where);
+    apus_qwinograd_run(kernel, image, &args, v, stride, begin, end, panels / 2, panels, workspace);
+    apus_qwinograd_run(kernel, image, &args, v, stride, begin, end, 0, panels / 2, workspace);
+  }
+  return args.c;
+}
+
+static void check_qwinograd(const apus_qwinograd_kernel *kernel, size_t k, size_t n) {
+  const edge where = coin() ? AT_END : AT_START;
+  const bool a_signed = coin(), b_signed = coin(), result_signed = coin();
+  apus_winograd_image image = {.in_height = 1 + below(9), .in_width = 1 + below(9), .pad_top = below(3), .pad_left = below(3)};
+  image.out_height = image.in_height + image.pad_top, image.out_width = image.in_width + image.pad_left;
+  const size_t images = 1 + below(2), pixels = image.out_height * image.out_width;
+  const apus_qgemm_b source = {.b = guarded_bytes(9 * k * n, where), .is_signed = b_signed, .taps = 9, .k = k, .n = n,
+                               .tap_stride = 1, .k_stride = 9, .n_stride = 9 * k};
+  apus_qgemm_args args = {.m = images * pixels, .n = n, .k = k, .taps = 9, .a_is_signed = a_signed, .b_is_signed = b_signed,
+                          .a_k_stride = 1, .b_zero_point = b_signed ? 0 : 128, .c_stride = n, .scale = between(0.0001f, 0.01f)};
+  args.a = guarded_bytes(images * image.in_height * image.in_width * k, where);
+  args.a_zero_point = (a_signed ? -128 : 0) + (int32_t)(coin() ? below(2) * 255 : below(256));
+  uint8_t *padding = guarded(k, where);
+  if (k) memset(padding, (uint8_t)args.a_zero_point, k);
+  args.a_padding = padding;
+  ptrdiff_t *table = guarded(images * pixels * 9 * sizeof *table, where);
+  for (size_t i = 0; i < images * pixels * 9; i++) {
+    const size_t pixel = i / 9 % pixels, y = pixel / image.out_width + i % 9 / 3 - image.pad_top;
+    const size_t x = pixel % image.out_width + i % 3 - image.pad_left, first = i / 9 / pixels * image.in_height;
+    const bool inside = y < image.in_height && x < image.in_width;
+    table[i] = inside ? (ptrdiff_t)(((first + y) * image.in_width + x) * k) : APUS_PADDING_TAP;
+  }
+  args.a_table = table;
+  args.output = (apus_qgemm_output)below(3);
+  if (coin()) args.sum_bias = guarded_bytes(n * sizeof(int32_t), where);
+  if (coin()) args.scales = guarded_floats(n, where, 0.0001f, 0.01f);
+  args.low = result_signed ? -128 : 0, args.high = result_signed ? 127 : 255;
+  args.zero_point = args.low + (int32_t)below(256);
+  const size_t element = args.output == APUS_QGEMM_Q8 ? 1 : 4, count = images * pixels * n;
+  const void *want = run_qwinograd(NULL, &source, &image, args, images, count * element, where, 0);
+  const size_t cut = below(images * apus_qwinograd_squares(&image) + 1);
+  expect_same(run_qwinograd(kernel, &source, &image, args, images, count * element, where, cut), want, count, element, "convolution");
+  if (kernel == apus_qwinograd_select(0)) digest("qwinograd", want, count * element);
+}
+
+void test_qwinograd(void) {
+  FOR_EACH_LEVEL(apus_qwinograd_kernel, apus_qwinograd_at) {
+    start("qwinograd", kernel->name, "against the direct sum");
+    for (size_t k = 4; k <= 76; k += 12)
+      for (int i = 0; i < 8; i++) check_qwinograd(kernel, k, 1 + below(40));
+    finish();
+  }
+}
+
 // MARK: Depthwise convolution
 
 static const void *run_qdepthwise(const apus_qdepthwise_kernels *kernel, apus_qdepthwise_args args, size_t bytes, edge where) {

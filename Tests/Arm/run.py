@@ -37,7 +37,7 @@ CAPS = {
     "neoni8mm": ("neoni8mm", "neon"), None: ("neoni8mm", "neon"), "avx512vnni": ("generic", "generic"),
 }
 PRODUCTS = ("qgemm", "qblocks")
-INTEGER_FAMILIES = ["qgemm", "qdepthwise", "qelementwise", "quantize", "half"]
+INTEGER_FAMILIES = ["qgemm", "qwinograd", "qdepthwise", "qelementwise", "quantize", "half"]
 LIMIT = 600
 
 

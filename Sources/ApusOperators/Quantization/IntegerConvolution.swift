@@ -18,6 +18,25 @@ final class IntegerConvolution: @unchecked Sendable {
             if case .computed = self { return false }
             return true
         }
+
+        /// Whether all are known to be in the middle of the range: 0, or 128 where weights are unsigned.
+        func areCentred(_ isSigned: Bool) -> Bool {
+            switch self {
+            case .none: return isSigned
+            case .constant(let tensor):
+                var points = [Int32](repeating: 0, count: max(1, tensor.count))
+                loadZeroPoints(tensor.type, tensor.pointer, &points, count: points.count)
+                return points.allSatisfy { $0 == (isSigned ? 0 : 128) }
+            case .computed: return false
+            }
+        }
+    }
+
+    /// Whether a 3×3 convolution may be computed by Winograd's transforms, where sums are known to fit them.
+    enum Winograd {
+        case none
+        /// With inputs of this zero point; nil: known only in a run.
+        case allowed(zeroPoint: Int32?)
     }
 
     private enum Method {
@@ -27,6 +46,7 @@ final class IntegerConvolution: @unchecked Sendable {
         case indirect(IntegerProduct, Storage)
         /// Through a table into a padded copy of one image at a time.
         case padded(IntegerProduct, PaddedWindows)
+        case winograd(IntegerProduct, IntegerWinograd)
         case depthwise(UnsafePointer<apus_qdepthwise_kernels>)
     }
 
@@ -70,6 +90,7 @@ final class IntegerConvolution: @unchecked Sendable {
         case .pointwise(let product): "qconv_pointwise_" + String(cString: product.kernel.pointee.name)
         case .indirect(let product, _): "qconv_" + String(cString: product.kernel.pointee.name)
         case .padded(let product, _): "qconv_padded_" + String(cString: product.kernel.pointee.name)
+        case .winograd(_, let winograd): winograd.name
         case .depthwise(let kernel): "qdepthwise_" + String(cString: kernel.pointee.name)
         }
     }
@@ -77,7 +98,7 @@ final class IntegerConvolution: @unchecked Sendable {
     /// `weights`: the input with the weights. Input 0 and the weights are uint8 or int8.
     init(
         _ context: PrepareContext, geometry: WindowGeometry, batch: Int, inChannels: Int, outChannels: Int, group: Int, weights: Int,
-        weightZeroPoints: WeightZeroPoints
+        weightZeroPoints: WeightZeroPoints, winograd: Winograd = .none
     ) throws {
         self.geometry = geometry
         self.batch = batch
@@ -121,7 +142,15 @@ final class IntegerConvolution: @unchecked Sendable {
             packed = try IntegerConvolution.packPadded(context, weights, product, windows, weightsAreSigned, weightZeroPoints)
         } else {
             let product: IntegerProduct
-            if geometry.isPointwise, group == 1 {
+            let transformed = try IntegerConvolution.transformed(
+                context, geometry, batch: batch, inChannels, outChannels, group, weights, weightZeroPoints, winograd)
+            if let transformed, transformed.isExact {
+                product = transformed.product
+                method = .winograd(product, transformed.transforms)
+                scratchByteCount = transformed.transforms.workspaceByteCount
+                chunks = 1
+                paddingByteCount = try k.roundedUp(to: Storage.alignment)
+            } else if geometry.isPointwise, group == 1 {
                 product = try IntegerProduct(
                     levels: context.levels, m: try batch.multiplied(by: pixels), n: n, k: k, threads: context.threads)
                 method = .pointwise(product)
@@ -137,16 +166,63 @@ final class IntegerConvolution: @unchecked Sendable {
                 chunks = isParallel ? max(1, min(try images.multiplied(by: product.sliceCount), context.threads * 4)) : 1
                 paddingByteCount = try k.roundedUp(to: Storage.alignment)
             }
-            let bytes = try product.packedByteCount.multiplied(by: group)
-            packedByteCount = bytes
-            packed = try context.packed(weights, key: product.packedKey("convolution x\(group)")) { tensor, budget in
-                let storage = try Storage.allocate(byteCount: bytes, budget: budget, purpose: "packed weights")
-                IntegerConvolution.pack(product, group, tensor.pointer, weightsAreSigned, to: storage.base)
-                return storage
-            }
+            packedByteCount = try product.packedByteCount.multiplied(by: group)
+            packed = try transformed?.packed ?? IntegerConvolution.packed(context, weights, product, group, weightsAreSigned)
         }
         workspaceByteCount = try (packed == nil ? packedByteCount : 0).adding(paddingByteCount)
             .adding(try scratchByteCount.multiplied(by: chunks))
+    }
+
+    /// Weights in the product's form, group by group, where they are constant. `verdict`: what is told of them in a byte behind it.
+    private static func packed(
+        _ context: PrepareContext, _ weights: Int, _ product: IntegerProduct, _ group: Int, _ isSigned: Bool, form: String = "",
+        verdict: ((Tensor) -> Bool)? = nil
+    ) throws -> Storage? {
+        let bytes = try product.packedByteCount.multiplied(by: group)
+        return try context.packed(weights, key: product.packedKey("convolution x\(group)\(form)")) { tensor, budget in
+            let storage = try Storage.allocate(
+                byteCount: try bytes.adding(verdict == nil ? 0 : 1), budget: budget, purpose: "packed weights")
+            pack(product, group, tensor.pointer, isSigned, to: storage.base)
+            if let verdict { storage.base.storeBytes(of: verdict(tensor) ? 1 : 0, toByteOffset: bytes, as: UInt8.self) }
+            return storage
+        }
+    }
+
+    /// A convolution by Winograd's transforms, which read the weights of the direct product.
+    private struct Transformed {
+        let product: IntegerProduct
+        let transforms: IntegerWinograd
+        let packed: Storage
+        /// Whether no sum can pass the transforms' limit.
+        let isExact: Bool
+    }
+
+    /// nil where the transforms are not allowed, do not pay or cannot be.
+    private static func transformed(
+        _ context: PrepareContext, _ geometry: WindowGeometry, batch: Int, _ inChannels: Int, _ outChannels: Int, _ group: Int,
+        _ weights: Int, _ weightZeroPoints: WeightZeroPoints, _ winograd: Winograd
+    ) throws -> Transformed? {
+        let isSigned = try context.type(weights) == .int8, inputIsSigned = try context.type(0) == .int8
+        guard case .allowed(let zeroPoint) = winograd, group == 1, geometry.taps == 9, context.constant(weights) != nil,
+            weightZeroPoints.areCentred(isSigned)
+        else { return nil }
+        let product = try IntegerProduct(
+            levels: context.levels, m: try batch.multiplied(by: geometry.outputPixels), n: outChannels, k: inChannels, taps: 9, threads: 1)
+        guard
+            let transforms = try IntegerWinograd(
+                levels: context.levels, product: product, geometry: geometry, images: batch, inChannels: inChannels,
+                outChannels: outChannels, threads: context.threads),
+            // Whether the sums fit is found once, while the weights are read anyway.
+            let storage = try packed(
+                context, weights, product, 1, isSigned, form: " of inputs less \(zeroPoint.map { "\($0)" } ?? "any")",
+                verdict: {
+                    IntegerWinograd.fits(
+                        $0.pointer, isSigned: isSigned, k: inChannels, n: outChannels, inputIsSigned: inputIsSigned, inputZeroPoint: zeroPoint)
+                })
+        else { return nil }
+        return Transformed(
+            product: product, transforms: transforms, packed: storage,
+            isExact: storage.base.load(fromByteOffset: product.packedByteCount, as: UInt8.self) == 1)
     }
 
     private static func packDepthwise(
@@ -207,7 +283,7 @@ final class IntegerConvolution: @unchecked Sendable {
         } else {
             rest += packedByteCount
             switch method {
-            case .pointwise(let product), .indirect(let product, _), .padded(let product, _):
+            case .pointwise(let product), .indirect(let product, _), .padded(let product, _), .winograd(let product, _):
                 IntegerConvolution.pack(product, group, call.weights, weightsAreSigned, to: workspace)
             case .depthwise:
                 apus_qdepthwise_pack_weights(
@@ -227,6 +303,15 @@ final class IntegerConvolution: @unchecked Sendable {
             let padding = rest.assumingMemoryBound(to: UInt8.self)
             padding.update(repeating: UInt8(truncatingIfNeeded: call.zeroPoint), count: product.k)
             runIndirect(product, table, call, weights, padding, rest + paddingByteCount, pool)
+        case .winograd(let product, let winograd):
+            let padding = rest.assumingMemoryBound(to: UInt8.self)
+            padding.update(repeating: UInt8(truncatingIfNeeded: call.zeroPoint), count: product.k)
+            var args = arguments(product, call)
+            args.a = call.input
+            args.a_padding = UnsafeRawPointer(padding)
+            args.b = weights
+            args.c = call.output
+            winograd.run(args, scratch: rest + paddingByteCount, pool: pool)
         case .padded(let product, let windows):
             let image = rest.assumingMemoryBound(to: UInt8.self)
             var args = arguments(product, call)

@@ -2,7 +2,8 @@ import ApusCore
 import ApusGraph
 
 /// Convolutions of 8-bit integers: ConvInteger gives the 32-bit sums, QLinearConv scales them back to 8 bits.
-/// com.microsoft's QLinearConv may have its channels last.
+/// com.microsoft's QLinearConv may have its channels last. The optimizer's attribute winograd allows 3×3 convolutions to be computed by
+/// Winograd's transforms, which give the same bits.
 struct QuantizedConvolutionOperator: Operator {
     static let schemas = [
         Schema("ConvInteger", since: [10], inputs: 2...4),
@@ -33,6 +34,7 @@ struct QuantizedConvolutionOperator: Operator {
     private let window: WindowAttributes
     private let group: Int
     private let isChannelsLast: Bool
+    private let allowsWinograd: Bool
 
     init(_ node: NodeReader) throws {
         guard let form = Self.forms[node.opType] else { throw ApusError(.internal, "\(node.opType) has no form") }
@@ -41,6 +43,7 @@ struct QuantizedConvolutionOperator: Operator {
         group = try node.int("group", default: 1)
         guard group >= 1 else { throw ApusError(.invalidModel, "attribute \"group\" is \(group); at least 1 expected") }
         isChannelsLast = node.domain.isEmpty ? false : try node.bool("channels_last", default: false)
+        allowsWinograd = try node.bool("winograd", default: false)
     }
 
     // MARK: Inference
@@ -122,6 +125,15 @@ struct QuantizedConvolutionOperator: Operator {
 
     // MARK: Preparation
 
+    /// nil where it is known only in a run.
+    private func inputZeroPoint(_ context: PrepareContext) -> Int32? {
+        guard context.has(form.zeroPoint) else { return 0 }
+        guard let tensor = context.constant(form.zeroPoint), tensor.count == 1 else { return nil }
+        var point: Int32 = 0
+        loadZeroPoints(tensor.type, tensor.pointer, &point, count: 1)
+        return point
+    }
+
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         let x = try context.shape(0), w = try context.shape(form.weights), y = try context.outputShape(0)
         if y.count == 0 { return PreparedKernel("nothing") { _ in } }
@@ -131,7 +143,8 @@ struct QuantizedConvolutionOperator: Operator {
         let convolution = try IntegerConvolution(
             context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions[2...])), batch: x[0], inChannels: channels,
             outChannels: w[0], group: group, weights: form.weights,
-            weightZeroPoints: context.has(form.weightZeroPoint) ? zeroPoints.map { .constant($0) } ?? .computed : .none)
+            weightZeroPoints: context.has(form.weightZeroPoint) ? zeroPoints.map { .constant($0) } ?? .computed : .none,
+            winograd: allowsWinograd ? .allowed(zeroPoint: inputZeroPoint(context)) : .none)
         let weightZeroCount = context.has(form.weightZeroPoint) ? try context.shape(form.weightZeroPoint).count : 0
         let weightScaleCount = try form.weightScale.map { try context.shape($0).count } ?? 1
         let columns = try w[0].multiplied(by: 4).roundedUp(to: Storage.alignment)

@@ -19,6 +19,7 @@
 #include "apus_qelementwise.h"
 #include "apus_qgemm.h"
 #include "apus_quantize.h"
+#include "apus_qwinograd.h"
 #include "apus_reduce.h"
 #include "apus_rowproduct.h"
 #include "apus_sgemm.h"

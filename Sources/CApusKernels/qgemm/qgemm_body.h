@@ -335,7 +335,30 @@ static void run(const apus_qgemm_args *args, size_t m_begin, size_t m_end, size_
   }
 }
 
-static const apus_qgemm_ops ops = {.a_element = sizeof(a_element), .run = run};
+static void finish_sums(const apus_qgemm_args *args, size_t row, size_t rows, size_t column, const int32_t *sums) {
+  const size_t left = args->n - column;
+  tile_place place = {.args = args, .row = row, .rows = rows, .column = column, .columns = left < NR ? left : NR};
+#if STORES_CODES
+  if (may_store_codes(args, column, column + place.columns)) {
+    _Alignas(64) float scales[NR];
+    for (size_t j = 0; j < NR; j++) scales[j] = args->scale;
+    tile_codes codes = codes_of(&place, scales, NULL);
+    for (size_t r = 0; r < rows; r += 2, codes.to += 2 * codes.stride) {
+      vi first[2], second[2];
+      for (size_t i = 0; i < 2; i++) {
+        const int32_t *from = sums + (r + i < rows ? r + i : r) * NR;
+        first[i] = vi_load(from), second[i] = vi_load(from + VW);
+      }
+      if (rows - r == 1) store_codes(1, 0, first, second, &codes);
+      else store_codes(2, 0, first, second, &codes);
+    }
+    return;
+  }
+#endif
+  finish(&place, sums);
+}
+
+static const apus_qgemm_ops ops = {.a_element = sizeof(a_element), .run = run, .finish = finish_sums};
 
 extern const apus_qgemm_kernel APUS_NAME(apus_qgemm, APUS_LEVEL);
 const apus_qgemm_kernel APUS_NAME(apus_qgemm, APUS_LEVEL) = {

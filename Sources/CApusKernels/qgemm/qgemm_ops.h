@@ -7,6 +7,9 @@
 struct apus_qgemm_ops {
   size_t a_element; ///< bytes of an element of A as tiles read it: 1, or 2 where products are made of 16-bit numbers
   void (*run)(const apus_qgemm_args *args, size_t m_begin, size_t m_end, size_t n_begin, size_t n_end, void *workspace);
+  /// Stores complete sums as C: sums[r * nr + j] belongs to row `row` + r and column `column` + j, the first of a panel. For
+  /// kernels that have the sums from elsewhere; `a_zero_points` must be NULL.
+  void (*finish)(const apus_qgemm_args *args, size_t row, size_t rows, size_t column, const int32_t *sums);
 };
 
 /// The inner dimension as packed.

@@ -1,6 +1,7 @@
 // The driver: finds the pixels of each square; and the transform of the weights, which is done once.
 #include <stdbool.h>
 
+#include "winograd_squares.h"
 #include "winograd_tile.h"
 
 static const apus_winograd_kernel kernels[] = {
@@ -21,10 +22,8 @@ const apus_winograd_kernel *apus_winograd_select(uint32_t levels, size_t tile) {
   return NULL;
 }
 
-static size_t across(size_t outputs, size_t tile) { return outputs / tile + (outputs % tile != 0); }
-
 size_t apus_winograd_squares(const apus_winograd_kernel *kernel, const apus_winograd_image *image) {
-  return across(image->out_height, kernel->tile) * across(image->out_width, kernel->tile);
+  return apus_squares_across(image->out_height, kernel->tile) * apus_squares_across(image->out_width, kernel->tile);
 }
 
 /// The powers 1, x, x² of each point over the product of its distances from the other finite points; the last row is infinity's.
@@ -72,21 +71,11 @@ void apus_winograd_packed_weights(const apus_winograd_kernel *kernel, const floa
   kernel->ops->weights(packed, tap_stride, count, u, position_stride);
 }
 
-/// Where a square's outputs begin.
-typedef struct place {
-  size_t image, y, x;
-} place;
-
-static place place_of(size_t square, const apus_winograd_image *image, size_t tile) {
-  const size_t wide = across(image->out_width, tile), each = wide * across(image->out_height, tile);
-  return (place){square / each, square % each / wide * tile, square % wide * tile};
-}
-
 void apus_winograd_input(const apus_winograd_kernel *kernel, const apus_winograd_image *image, size_t channels,
                          const float *input, const float *zero, size_t begin, size_t end, float *v, size_t position_stride) {
   const size_t side = kernel->tile + 2, row = image->in_width * channels;
   for (size_t square = begin; square < end; square++) {
-    const place at = place_of(square, image, kernel->tile);
+    const apus_square_place at = apus_square_place_of(square, image, kernel->tile);
     const float *const first = input + at.image * image->in_height * row;
     const float *pixels[APUS_WINOGRAD_MOST_POSITIONS];
     for (size_t i = 0; i < side; i++) {
@@ -107,7 +96,7 @@ void apus_winograd_output(const apus_winograd_kernel *kernel, const apus_winogra
                           size_t pixel_stride, const apus_epilogue *epilogue) {
   const size_t tile = kernel->tile;
   for (size_t square = begin; square < end; square++) {
-    const place at = place_of(square, image, tile);
+    const apus_square_place at = apus_square_place_of(square, image, tile);
     float *pixels[APUS_WINOGRAD_MOST_OUTPUTS];
     const float *residuals[APUS_WINOGRAD_MOST_OUTPUTS];
     for (size_t i = 0; i < tile; i++)

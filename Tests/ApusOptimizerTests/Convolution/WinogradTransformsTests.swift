@@ -78,4 +78,43 @@ import Testing
         #expect(try #require(try transform(size: 7, channels: 512, ballast: 1)) == (4, true))
         #expect(try transform(size: 5, channels: 512, ballast: 1) == nil)
     }
+
+    /// Convolutions of integers decide for themselves, where they may.
+    @Test func integersAreAllowed() throws {
+        func isAllowed(kernel: Int = 3, attributes: [Attribute] = [], isConstant: Bool = true, opType: String = "QLinearConv") throws -> Bool {
+            let graph = Graph()
+            func scalar<T: BitwiseCopyable>(_ type: ElementType, _ value: T) throws -> ValueID {
+                graph.addInitializer(.tensor(try Tensor(type, [], [value])))
+            }
+            let x = graph.addValue("x", type: .tensor(.uint8, PartialShape([1, 14, 14, 32].map(Dimension.known))))
+            let shape = try Shape([32, 32, kernel, kernel])
+            let w = isConstant
+                ? graph.addInitializer(.tensor(try Tensor.allocate(.int8, shape)), name: "w")
+                : graph.addValue("w", type: .tensor(.int8, PartialShape(shape.dimensions.map(Dimension.known))))
+            let y = graph.addValue("y")
+            graph.inputs = isConstant ? [x] : [x, w]
+            graph.outputs = [y]
+            let one = try scalar(.float32, Float(1)), zero = try scalar(.uint8, UInt8(0)), weightZero = try scalar(.int8, Int8(0))
+            if opType == "QLinearConv" {
+                graph.nodes = [
+                    Node(
+                        opType, domain: "com.microsoft", opset: 1, attributes: [Attribute("channels_last", .int(1))] + attributes,
+                        inputs: [x, one, zero, w, one, weightZero, one, zero], outputs: [y])
+                ]
+            } else {
+                graph.nodes = [Node(opType, opset: 10, attributes: attributes, inputs: [x, w, zero, weightZero], outputs: [y])]
+            }
+            let editor = GraphEditor(graph)
+            try WinogradTransforms().run(editor, PassContext(evaluator: Evaluator(), log: nil, infos: []))
+            try editor.commit()
+            return graph.nodes.contains { $0.attribute("winograd") != nil }
+        }
+        #expect(try isAllowed())
+        #expect(try isAllowed(opType: "ConvInteger"))
+        #expect(try !isAllowed(kernel: 5))
+        #expect(try !isAllowed(attributes: [Attribute("strides", .ints([2, 1]))]))
+        #expect(try !isAllowed(attributes: [Attribute("dilations", .ints([1, 2]))]))
+        #expect(try !isAllowed(attributes: [Attribute("group", .int(2))]))
+        #expect(try !isAllowed(isConstant: false))
+    }
 }

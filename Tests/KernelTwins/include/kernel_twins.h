@@ -6,9 +6,11 @@
 #include "apus_qblocks.h"
 #include "apus_qdepthwise.h"
 #include "apus_qgemm.h"
+#include "apus_qwinograd.h"
 
 const apus_qblocks_kernels *twin_qblocks(void);
 const apus_qdepthwise_kernels *twin_qdepthwise(void);
 const apus_qgemm_kernel *twin_qgemm(void);
+const apus_qwinograd_kernel *twin_qwinograd(void);
 
 #endif

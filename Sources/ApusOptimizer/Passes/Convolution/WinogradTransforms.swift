@@ -6,7 +6,9 @@ import ApusOperators
 /// 4 times the size of the others), as long as these add no more than a fifth to the constants of the graph; the others
 /// transform theirs in each run, where that pays still.
 ///
-/// The rounding error stays at about twice that of the direct sum; turn the pass off where even that counts, or
+/// Those of 8-bit integers are exact and decide by themselves when they are made ready, for their weights stay as they are.
+///
+/// The rounding error of the others stays at about twice that of the direct sum; turn the pass off where even that counts, or
 /// where inputs may be infinite.
 struct WinogradTransforms: Pass {
     let name = "WinogradTransforms"
@@ -22,6 +24,7 @@ struct WinogradTransforms: Pass {
     }
 
     func run(_ editor: GraphEditor, _ context: PassContext) throws {
+        allowIntegers(editor, context)
         var budget = 0
         for case .tensor(let tensor) in editor.graph.initializers.values { budget &+= tensor.byteCount / 5 }
         // The most time for each byte first.
@@ -45,6 +48,23 @@ struct WinogradTransforms: Pass {
             node.origin = name
             editor.replace(candidate.node, with: node)
             context.log?("\(name): tile \(candidate.tile)\(candidate.inRun ? " in each run" : "") at \(editor.graph.displayName(node))")
+        }
+    }
+
+    /// Allows it to convolutions of integers.
+    private func allowIntegers(_ editor: GraphEditor, _ context: PassContext) {
+        for index in editor.nodeIndices {
+            var node = editor.graph.nodes[index]
+            guard node.opType == "QLinearConv" || node.opType == "ConvInteger", node.attribute("winograd") == nil,
+                ["", "ai.onnx", "com.microsoft"].contains(node.domain),
+                case let position = node.opType == "QLinearConv" ? 3 : 1, node.inputs.count > position,
+                case .tensor(let weights)? = editor.constant(node.inputs[position]), weights.shape.rank == 4, weights.shape[2] == 3,
+                weights.shape[3] == 3, isOne(node, "strides"), isOne(node, "dilations"), isOne(node, "group")
+            else { continue }
+            node.attributes.append(Attribute("winograd", .int(1)))
+            node.origin = name
+            editor.replace(index, with: node)
+            context.log?("\(name): allowed at \(editor.graph.displayName(node))")
         }
     }
 
