@@ -177,7 +177,7 @@ static void print_selection(uint32_t levels) {
   printf("qblocks %s\n", apus_qblocks_select(levels)->name);
   printf("sgemm %s\n", apus_isa_name(apus_sgemm_select(levels)->isa));
   printf("depthwise %s\n", apus_isa_name(apus_depthwise_select(levels)->isa));
-  printf("winograd %s\n", apus_isa_name(apus_winograd_select(levels, 4)->isa));
+  printf("winograd %s\n", apus_isa_name(apus_winograd_select(levels, 2, 3, 4)->isa));
   printf("pooling %s\n", apus_isa_name(apus_pooling_select(levels)->isa));
   printf("elementwise %s\n", apus_elementwise_select(levels)->name);
   printf("softmax %s\n", apus_softmax_select(levels)->name);

@@ -133,7 +133,7 @@ void test_qgemm(void) {
 // MARK: Winograd's transforms
 
 /// A convolution by the transforms, cut at `cut` squares and a panel, or by the direct sum (NULL).
-static const void *run_qwinograd(const apus_qwinograd_kernel *kernel, const apus_qgemm_b *source, const apus_winograd_image *image,
+static const void *run_qwinograd(const apus_qwinograd_kernel *kernel, const apus_qgemm_b *source, const apus_qwinograd_image *image,
                                  apus_qgemm_args args, size_t images, size_t bytes, edge where, size_t cut) {
   const apus_qgemm_kernel *product = kernel ? kernel->product : apus_qgemm_select(0);
   const size_t panels = apus_qgemm_panels(product, args.n);
@@ -160,7 +160,7 @@ static const void *run_qwinograd(const apus_qwinograd_kernel *kernel, const apus
 static void check_qwinograd(const apus_qwinograd_kernel *kernel, size_t k, size_t n) {
   const edge where = coin() ? AT_END : AT_START;
   const bool a_signed = coin(), b_signed = coin(), result_signed = coin();
-  apus_winograd_image image = {.in_height = 1 + below(9), .in_width = 1 + below(9), .pad_top = below(3), .pad_left = below(3)};
+  apus_qwinograd_image image = {.in_height = 1 + below(9), .in_width = 1 + below(9), .pad_top = below(3), .pad_left = below(3)};
   image.out_height = image.in_height + image.pad_top, image.out_width = image.in_width + image.pad_left;
   const size_t images = 1 + below(2), pixels = image.out_height * image.out_width;
   const apus_qgemm_b source = {.b = guarded_bytes(9 * k * n, where), .is_signed = b_signed, .taps = 9, .k = k, .n = n,

@@ -135,13 +135,19 @@ void test_depthwise(void) {
 // MARK: Winograd's transforms
 
 static void check_winograd(const apus_winograd_kernel *kernel, size_t channels) {
-  const apus_winograd_kernel *generic = apus_winograd_select(0, kernel->tile);
+  const apus_winograd_kernel *generic = apus_winograd_select(0, kernel->axes, kernel->window, kernel->tile);
   const edge where = coin() ? AT_END : AT_START;
-  apus_winograd_image image = {.in_height = 1 + below(9), .in_width = 1 + below(9), .pad_top = below(3), .pad_left = below(3)};
-  image.out_height = image.in_height + image.pad_top, image.out_width = image.in_width + image.pad_left;
-  const size_t images = 1 + below(2), squares = images * apus_winograd_squares(kernel, &image), cut = below(squares + 1);
-  const size_t positions = (kernel->tile + 2) * (kernel->tile + 2), stride = squares * channels + below(3);
+  const apus_winograd_image image = {1 + below(9), 1 + below(9), 1 + below(3), 1 + below(3), below(3), below(3), coin()};
+  const size_t images = 1 + below(2), squares = images * image.high * image.wide, cut = below(squares + 1);
+  const size_t positions = apus_winograd_positions(kernel), stride = squares * channels + below(3);
   const size_t transformed = (positions - 1) * stride + squares * channels;
+  const bool is_high = kernel->axes == 2 || image.down, is_wide = kernel->axes == 2 || !image.down;
+  apus_winograd_target target = {.height = is_high ? image.high * kernel->tile : image.high,
+                                 .width = is_wide ? image.wide * kernel->tile : image.wide, .pixel_stride = channels};
+  // Cut on either side.
+  if (is_high) target.top = below(2), target.height -= target.top + below(2);
+  if (is_wide) target.left = below(2), target.width -= target.left + below(2);
+  target.row_stride = target.width * channels, target.image_stride = target.height * target.row_stride;
   const float *input = guarded_floats(images * image.in_height * image.in_width * channels, where, -1.0f, 1.0f);
   const float *zero = guarded_floats(channels, where, 0.0f, 0.0f);
   float *want = guarded_floats(transformed, where, 0.0f, 0.0f), *got = guarded_floats(transformed, where, 0.0f, 0.0f);
@@ -151,12 +157,12 @@ static void check_winograd(const apus_winograd_kernel *kernel, size_t channels) 
   expect_near(got, want, transformed, 1e-5, "transformed input");
 
   const float *m = guarded_floats(transformed, where, -1.0f, 1.0f);
-  const size_t outputs = images * image.out_height * image.out_width;
+  const size_t outputs = images * target.height * target.width;
   const apus_epilogue epilogue = any_epilogue(outputs, channels, where);
   float *output = guarded(outputs * channels * sizeof *output, where), *other = guarded(outputs * channels * sizeof *other, where);
-  apus_winograd_output(generic, &image, channels, m, stride, 0, squares, output, channels, &epilogue);
-  apus_winograd_output(kernel, &image, channels, m + cut * channels, stride, cut, squares, other, channels, &epilogue);
-  apus_winograd_output(kernel, &image, channels, m, stride, 0, cut, other, channels, &epilogue);
+  apus_winograd_output(generic, &image, &target, channels, m, channels, stride, 0, squares, output, &epilogue);
+  apus_winograd_output(kernel, &image, &target, channels, m + cut * channels, channels, stride, cut, squares, other, &epilogue);
+  apus_winograd_output(kernel, &image, &target, channels, m, channels, stride, 0, cut, other, &epilogue);
   expect_near(other, output, outputs * channels, 5e-5, "output");
 }
 

@@ -20,7 +20,7 @@ import Testing
         let input: GuardedBuffer<UInt8>, weights: GuardedBuffer<UInt8>, padding: GuardedBuffer<UInt8>
         let bias: GuardedBuffer<Int32>, scales: GuardedBuffer<Float>
         var args = apus_qgemm_args()
-        var image: apus_winograd_image
+        var image: apus_qwinograd_image
         /// [image, y, x, output channel], without the bias.
         var sums: [Int32] = []
         let edge: GuardedBuffer<UInt8>.Edge
@@ -30,7 +30,7 @@ import Testing
             random: inout SplitMix, input codes: [UInt8]? = nil, weights numbers: [Int8]? = nil
         ) {
             (self.geometry, self.k, self.n, self.edge) = (geometry, k, n, edge)
-            let (height, width) = geometry.input, (outHigh, outWide) = geometry.output
+            let (height, width) = geometry.input, (outHigh, outWide) = geometry.output((3, 3))
             let isSigned = signs & 1 != 0, weightsAreSigned = signs & 2 != 0
             input = GuardedBuffer(codes ?? random.bytes(geometry.images * height * width * k), guarding: edge)
             weights = GuardedBuffer(
@@ -38,7 +38,7 @@ import Testing
             padding = GuardedBuffer([UInt8](repeating: UInt8(truncatingIfNeeded: zeroPoint), count: k), guarding: edge)
             bias = GuardedBuffer(random.bytes(n), guarding: edge.of(Int32.self))
             scales = GuardedBuffer(random.floats(n, 0.0001...0.01), guarding: edge.of(Float.self))
-            image = apus_winograd_image(
+            image = apus_qwinograd_image(
                 in_height: height, in_width: width, out_height: outHigh, out_width: outWide, pad_top: geometry.padding.0,
                 pad_left: geometry.padding.1)
             (args.m, args.n, args.k, args.taps) = (geometry.images * outHigh * outWide, n, k, 9)

@@ -105,7 +105,7 @@ struct KernelFamily {
             KernelFamily("qdepthwise", apus_qdepthwise_at, apus_qdepthwise_select, \.name, \.isa),
             KernelFamily("nbits", apus_nbits_at, apus_nbits_select, \.name, \.isa),
             KernelFamily("qblocks", apus_qblocks_at, apus_qblocks_select, \.name, \.isa),
-            KernelFamily("winograd", apus_winograd_kernel_at, { apus_winograd_select($0, 4) }, \.name, \.isa),
+            KernelFamily("winograd", apus_winograd_kernel_at, { apus_winograd_select($0, 2, 3, 4) }, \.name, \.isa),
             KernelFamily("qwinograd", apus_qwinograd_at, apus_qwinograd_select, \.name, \.isa),
             KernelFamily("qelementwise", apus_qelementwise_at, apus_qelementwise_select, \.name, \.isa),
             KernelFamily("pooling", apus_pooling_kernel_at, apus_pooling_select, \.name, \.isa),

@@ -8,9 +8,9 @@ import CApusKernels
 /// [N, D1, D2, ..., C], for float32 and the 16-bit floats, and computes activation(X * (W · weight_scale) + bias + residual): inputs X, W
 /// (as the standard operator has it), bias [M] (optional), residual (optional, of the output's shape), weight_scale [M]
 /// (optional, constant as W then must be), where W may be of a narrower type of floats than the others; attributes of Conv, activation, activation_params; channels_first, which says
-/// that X, residual and output have the standard operator's layout; input_first, which says that only X has; winograd: the greatest tile, 2 or 4, with which a 3×3
-/// convolution may be computed by Winograd's transforms, 0 (default) for none; winograd_in_run, which says that its weights are
-/// transformed in each run, not kept so.
+/// that X, residual and output have the standard operator's layout; input_first, which says that only X has; winograd: the greatest tile, 2 or 4, with which the
+/// convolution may be computed by Winograd's transforms, where there are some for its window, 0 (default) for none; winograd_in_run,
+/// which says that the weights of 3×3 windows are transformed in each run, not kept so.
 struct ConvOperator: Operator {
     static let schemas = [
         Schema("Conv", since: [1, 11, 22], inputs: 2...3),

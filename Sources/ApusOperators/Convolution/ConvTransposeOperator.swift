@@ -5,7 +5,7 @@ import CApusKernels
 /// Transposed convolution: each input pixel spreads over the output pixels under a window.
 ///
 /// The standard operator has channels first. `apus.ConvTranspose`, which the optimiser makes, has channels last, for float32
-/// and the 16-bit floats, with the inputs and additional attributes of `apus.Conv`; W stays [C, M / group, kernel...].
+/// and the 16-bit floats, with the inputs and additional attributes of `apus.Conv` (winograd: 2, 3 or 4); W stays [C, M / group, kernel...].
 struct ConvTransposeOperator: Operator {
     static let schemas = [
         Schema("ConvTranspose", since: [1, 11, 22], inputs: 2...3),
@@ -19,6 +19,8 @@ struct ConvTransposeOperator: Operator {
     let isFused: Bool
     let isLast: Bool
     let activation: FusedActivation
+    /// The greatest tile of Winograd's transforms that the optimiser allows; 0: none.
+    let winograd: Int
 
     init(_ node: NodeReader) throws {
         isFused = node.domain == "apus"
@@ -34,6 +36,10 @@ struct ConvTransposeOperator: Operator {
             }
         }
         activation = isFused ? try FusedActivation(node) : .none
+        winograd = isFused ? try node.int("winograd", default: 0) : 0
+        guard [0, 2, 3, 4].contains(winograd) else {
+            throw ApusError(.invalidModel, "attribute \"winograd\" is \(winograd); it must be 0, 2, 3 or 4")
+        }
     }
 
     // MARK: Shapes
@@ -157,7 +163,7 @@ struct ConvTransposeOperator: Operator {
         }
         let convolution = try FloatTransposedConvolution(
             context, axes: axes, batch: x[0], inChannels: w[0], outChannels: w[1] * group, group: group, weights: 1,
-            weightScale: context.has(4) ? 4 : nil, activation: activation)
+            weightScale: context.has(4) ? 4 : nil, activation: activation, winograd: winograd)
         let hasBias = context.has(2), hasResidual = context.has(3)
         func run(
             _ io: NodeIO, _ input: UnsafePointer<Float>, _ output: UnsafeMutablePointer<Float>, _ workspace: UnsafeMutableRawPointer

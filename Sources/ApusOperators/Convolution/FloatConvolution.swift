@@ -91,20 +91,22 @@ final class FloatConvolution: @unchecked Sendable {
             scratchByteCount = 0
             chunks = isParallel ? context.threads * 4 : 1
         } else if context.constant(weights) != nil,
-            let tile = WinogradConvolution.tile(
-                greatest: winograd, inRun: winogradInRun, geometry: geometry, group: group, images: batch, inChannels: inChannels, outChannels: outChannels)
+            group == 1, geometry.strides.allSatisfy({ $0 == 1 }), geometry.dilations.allSatisfy({ $0 == 1 }),
+            let size = WinogradSize(
+                window: geometry.kernel, images: batch, output: geometry.output, inChannels: inChannels, outChannels: outChannels),
+            let tile = size.tile(greatest: winograd, inRun: winogradInRun && size.mayTransformInRun)
         {
-            if winogradInRun {
+            let squares = try WinogradSquares(
+                levels: context.levels, tile: tile, geometry: geometry, images: batch, outChannels: outChannels)
+            if winogradInRun && size.mayTransformInRun {
                 let convolution = try WinogradInRunConvolution(
-                    levels: context.levels, tile: tile, geometry: geometry, images: batch, inChannels: inChannels, outChannels: outChannels,
-                    threads: context.threads)
+                    levels: context.levels, squares: squares, inChannels: inChannels, threads: context.threads)
                 method = .winogradInRun(convolution)
                 packedByteCount = try convolution.direct.packedCount.multiplied(by: 4)
                 scratchByteCount = convolution.workspaceByteCount
             } else {
                 let convolution = try WinogradConvolution(
-                    levels: context.levels, tile: tile, geometry: geometry, images: batch, inChannels: inChannels, outChannels: outChannels,
-                    threads: context.threads)
+                    levels: context.levels, squares: squares, inChannels: inChannels, threads: context.threads)
                 method = .winograd(convolution)
                 packedByteCount = convolution.packedByteCount
                 scratchByteCount = convolution.workspaceByteCount

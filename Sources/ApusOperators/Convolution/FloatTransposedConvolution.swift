@@ -13,7 +13,8 @@ struct TransposedAxis: Sendable {
 
 /// A float32 transposed convolution of channels-last images, as one convolution for each phase of the strides: output pixels
 /// that are a stride apart see the same taps, so nothing is computed with zeros stuffed between pixels and no result is
-/// written twice. Where that wastes much, as one product whose columns are added up (`ColumnTransposedConvolution`).
+/// written twice. Where that wastes much, as one product whose columns are added up (`ColumnTransposedConvolution`); where the
+/// optimiser allows and it pays, all phases at once by Winograd's transforms (`WinogradConvolution`).
 ///
 /// The weights are given as ONNX has them, [input channels, output channels of a group, kernel...].
 final class FloatTransposedConvolution: @unchecked Sendable {
@@ -38,8 +39,9 @@ final class FloatTransposedConvolution: @unchecked Sendable {
     }
 
     private let axes: [TransposedAxis]
-    /// None where `columns` does the work.
+    /// None where `winograd` or `columns` does the work.
     private let phases: [Phase]
+    private let winograd: WinogradConvolution?
     private let columns: ColumnTransposedConvolution?
     private let batch: Int
     private let inChannels: Int
@@ -55,13 +57,16 @@ final class FloatTransposedConvolution: @unchecked Sendable {
     let workspaceByteCount: Int
 
     var kernelName: String {
+        if let winograd { return "convtranspose_" + winograd.name }
         if let columns { return "convtranspose_columns_" + String(cString: columns.product.kernel.pointee.name) }
         return phases.first.map { "convtranspose_" + String(cString: $0.product.kernel.pointee.name) } ?? "convtranspose"
     }
 
+    /// `weights`: the input with the weights; `weightScale`: a constant input of one factor per output channel; `winograd`: the
+    /// greatest tile of Winograd's transforms that may be used, 0 for none.
     init(
         _ context: PrepareContext, axes: [TransposedAxis], batch: Int, inChannels: Int, outChannels: Int, group: Int, weights: Int,
-        weightScale: Int? = nil, activation: FusedActivation = .none
+        weightScale: Int? = nil, activation: FusedActivation = .none, winograd greatest: Int = 0
     ) throws {
         self.axes = axes
         self.batch = batch
@@ -82,19 +87,36 @@ final class FloatTransposedConvolution: @unchecked Sendable {
 
         var phases: [Phase] = [], packedCount = 0, most = 0, scratch = 0, mostTaps = 0
         let lanes = apus_sgemm_select(context.levels).map { Int($0.pointee.lanes) } ?? 1
-        if context.constant(weights) != nil,
+        if context.constant(weights) != nil, group == 1, axes.allSatisfy({ $0.dilation == 1 }),
+            let size = WinogradSize(
+                transposed: axes.map(\.kernel), strides: axes.map(\.stride), images: batch, output: axes.map(\.output), inChannels: inChannels,
+                outChannels: outChannels),
+            let tile = size.tile(greatest: greatest)
+        {
+            let made = try WinogradConvolution(
+                levels: context.levels,
+                squares: WinogradSquares(
+                    levels: context.levels, tile: tile, transposed: axes, images: batch, outChannels: outChannels),
+                inChannels: inChannels, threads: context.threads)
+            winograd = made
+            columns = nil
+            packedCount = made.packedByteCount / 4
+            scratch = made.workspaceByteCount
+        } else if context.constant(weights) != nil,
             ColumnTransposedConvolution.pays(axes, group: group, outChannels: outChannels, lanes: lanes)
         {
             let made = try ColumnTransposedConvolution(
                 context, axes: axes, batch: batch, inChannels: inChannels, outChannels: outChannels)
+            winograd = nil
             columns = made
             packedCount = made.product.packedCount
             mostTaps = try checkedProduct(axes.map(\.kernel))
             scratch = made.workspaceByteCount
         } else {
+            winograd = nil
             columns = nil
         }
-        let phaseCount = columns == nil ? FloatTransposedConvolution.phaseCount(axes) : 0
+        let phaseCount = columns == nil && winograd == nil ? FloatTransposedConvolution.phaseCount(axes) : 0
         guard phaseCount <= FloatTransposedConvolution.mostPhases else {
             throw ApusError(.unsupported, "strides \(axes.map(\.stride)) make \(phaseCount) convolutions of one")
         }
@@ -149,16 +171,19 @@ final class FloatTransposedConvolution: @unchecked Sendable {
         }
         let all = axes.map { "\($0.kernel),\($0.stride),\($0.dilation),\($0.padBegin),\(min($0.stride, $0.output))" }.joined(separator: " ")
         let product = columns?.product ?? phases.first?.product
-        let key = "transposed \(columns == nil ? "" : "columns ")\(product?.packedKey("") ?? "") \(all) group \(group) \(scale?.1 ?? "")"
+        let form = winograd?.packedKey("") ?? (columns == nil ? "" : "columns ") + (product?.packedKey("") ?? "")
+        let key = "transposed \(form) \(all) group \(group) \(scale?.1 ?? "")"
         let (packedBytes, orderedBytes, wholeTaps) = (packedByteCount, orderedByteCount, axes.map(\.kernel).reduce(1, &*))
-        let columns = columns
+        let columns = columns, winograd = winograd
         packed = try context.packed(weights, key: key) { tensor, budget in
             let storage = try Storage.allocate(byteCount: packedBytes, budget: budget, purpose: "packed convolution weights")
             let ordered = try Storage.allocate(byteCount: orderedBytes, budget: budget, purpose: "reordered convolution weights")
             let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
             let target = storage.base.assumingMemoryBound(to: Float.self), own = ordered.base.assumingMemoryBound(to: Float.self)
-            if let columns {
-                let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
+            let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
+            if let winograd {
+                try winograd.pack(transposed: source, axes, scale: factors, to: target, budget: budget)
+            } else if let columns {
                 columns.pack(source, scale: factors, to: target, ordered: own)
             } else {
                 FloatTransposedConvolution.pack(
@@ -212,6 +237,16 @@ final class FloatTransposedConvolution: @unchecked Sendable {
                 taps: axes.map(\.kernel).reduce(1, &*))
             rest += orderedByteCount
             panels = UnsafePointer(target)
+        }
+        if let winograd {
+            var epilogue = activation.epilogue
+            epilogue.bias = bias
+            epilogue.residual = residual
+            epilogue.residual_stride = outChannels
+            winograd.run(
+                input: input, panels: panels, zeros: UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self)), epilogue: epilogue,
+                output: output, scratch: rest, pool: pool)
+            return withExtendedLifetime(activation) {}
         }
         if let columns {
             columns.run(

@@ -5,15 +5,11 @@ import CApusKernels
 /// them. A run transforms them a panel of output channels at a time, just before they are used: where an image has few squares,
 /// reading transformed weights (1.8 or 4 times as many) from memory takes longer than transforming them.
 struct WinogradInRunConvolution: @unchecked Sendable {
-    let kernel: UnsafePointer<apus_winograd_kernel>
+    private let squares: WinogradSquares
     /// How the weights are packed: as for the direct sum.
     let direct: FloatProduct
-    private let image: apus_winograd_image
     private let inChannels: Int
-    private let outChannels: Int
-    private let positions: Int
-    /// Squares of all images, and how many of them go through the three steps together.
-    private let squares: Int
+    /// Squares that go through the three steps together.
     private let block: Int
     /// Input channels whose transformed weights are in a cache together.
     private let depth: Int
@@ -33,16 +29,13 @@ struct WinogradInRunConvolution: @unchecked Sendable {
     /// Bytes of transformed weights at a time: they should stay in L2 beside the sums.
     private static let weightByteCount = 384 << 10
 
-    /// `geometry` must be one that `WinogradConvolution.tile(…)` accepts.
-    init(
-        levels: UInt32, tile: Int, geometry: WindowGeometry, images: Int, inChannels: Int, outChannels: Int, threads: Int
-    ) throws {
-        let cut = try WinogradSquares(levels: levels, tile: tile, geometry: geometry, images: images)
-        (kernel, image, positions, squares) = (cut.kernel, cut.image, cut.positions, cut.count)
+    /// `squares` must be those of 3×3 windows.
+    init(levels: UInt32, squares: WinogradSquares, inChannels: Int, threads: Int) throws {
+        self.squares = squares
         self.inChannels = inChannels
-        self.outChannels = outChannels
-        let most = WinogradInRunConvolution.mostSquares, blocks = max(1, squares / most + (squares % most == 0 ? 0 : 1))
-        block = squares / blocks + (squares % blocks == 0 ? 0 : 1)
+        let (positions, outChannels, count) = (squares.positions, squares.outChannels, squares.count)
+        let most = WinogradInRunConvolution.mostSquares, blocks = max(1, count / most + (count % most == 0 ? 0 : 1))
+        block = count / blocks + (count % blocks == 0 ? 0 : 1)
         direct = try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, taps: 9, rows: .table, threads: 1)
 
         let columns = Int(direct.kernel.pointee.nr)
@@ -50,7 +43,7 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         let cuts = inChannels / fitting + (inChannels % fitting == 0 ? 0 : 1)
         depth = max(1, inChannels / max(1, cuts) + (inChannels % max(1, cuts) == 0 ? 0 : 1))
         panels = Int(apus_sgemm_panels(direct.kernel, outChannels))
-        let work = FloatProduct.saturatingProduct([squares, positions, inChannels, outChannels])
+        let work = FloatProduct.saturatingProduct([count, positions, inChannels, outChannels])
         self.threads = work >= FloatProduct.leastParallelWork ? threads : 1
         lanes = max(1, min(panels, self.threads))
         // A cache line more than a power of two, lest all positions fall into the same sets of the cache.
@@ -62,7 +55,7 @@ struct WinogradInRunConvolution: @unchecked Sendable {
             .adding(try laneByteCount.multiplied(by: lanes))
     }
 
-    var name: String { "winograd_" + String(cString: kernel.pointee.name) + "_in_run" }
+    var name: String { "winograd_" + String(cString: squares.kernel.pointee.name) + "_in_run" }
 
     /// Convolves with weights that are packed for `direct`. `zeros`: one for each input channel.
     func run(
@@ -71,14 +64,13 @@ struct WinogradInRunConvolution: @unchecked Sendable {
     ) {
         let v = scratch.assumingMemoryBound(to: Float.self)
         let own = scratch + (workspaceByteCount - lanes * laneByteCount)
-        for begin in stride(from: 0, to: squares, by: max(1, block)) {
-            let rows = min(block, squares - begin), pieces = threads == 1 ? 1 : min(rows, threads * 4)
+        for begin in stride(from: 0, to: squares.count, by: max(1, block)) {
+            let rows = min(block, squares.count - begin), pieces = threads == 1 ? 1 : min(rows, threads * 4)
             pool.parallelUnlessStopped(pieces) { piece in
-                var image = image
                 let first = rows * piece / pieces
-                apus_winograd_input(
-                    kernel, &image, inChannels, input, zeros, begin + first, begin + rows * (piece + 1) / pieces,
-                    v + first * inChannels, vStride)
+                squares.transformInput(
+                    input, channels: inChannels, zeros: zeros, begin + first, begin + rows * (piece + 1) / pieces,
+                    to: v + first * inChannels, positionStride: vStride)
             }
             let job = Job(begin: begin, rows: rows, v: UnsafePointer(v), packed: packed, epilogue: epilogue, output: output)
             if lanes == 1 {
@@ -105,7 +97,8 @@ struct WinogradInRunConvolution: @unchecked Sendable {
 
     /// A panel of output channels.
     private func compute(_ job: Job, _ panel: Int, _ own: UnsafeMutableRawPointer) {
-        let columns = Int(direct.kernel.pointee.nr), first = panel * columns, count = min(columns, outChannels - first)
+        let columns = Int(direct.kernel.pointee.nr), first = panel * columns, count = min(columns, squares.outChannels - first)
+        let positions = squares.positions
         let u = own.assumingMemoryBound(to: Float.self), m = u + uStride * positions
         let weights = job.packed + panel * 9 * inChannels * columns
         var args = apus_sgemm_args()
@@ -117,7 +110,7 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         args.c_stride = count
         for channel in stride(from: 0, to: inChannels, by: depth) {
             let part = min(depth, inChannels - channel)
-            apus_winograd_packed_weights(kernel, weights + channel * columns, inChannels * columns, part * columns, u, uStride)
+            apus_winograd_packed_weights(squares.kernel, weights + channel * columns, inChannels * columns, part * columns, u, uStride)
             args.k = part
             args.accumulate = channel > 0
             // The weights that are transformed next come from memory meanwhile, a piece of a tap with each position.
@@ -133,10 +126,8 @@ struct WinogradInRunConvolution: @unchecked Sendable {
                 apus_sgemm_run(direct.kernel, &args, 0, job.rows, 0, count, nil)
             }
         }
-        var image = image, epilogue = job.epilogue
-        if let bias = epilogue.bias { epilogue.bias = bias + first }
-        if let residual = epilogue.residual { epilogue.residual = residual + first }
-        apus_winograd_output(
-            kernel, &image, count, m, mStride, job.begin, job.begin + job.rows, job.output + first, outChannels, &epilogue)
+        squares.transformOutput(
+            m, rowStride: count, positionStride: mStride, channels: first..<(first + count), job.begin, job.begin + job.rows,
+            epilogue: job.epilogue, to: job.output)
     }
 }

@@ -5,7 +5,7 @@ import CApusKernels
 /// has them.
 struct IntegerWinograd: @unchecked Sendable {
     let kernel: UnsafePointer<apus_qwinograd_kernel>
-    private let image: apus_winograd_image
+    private let image: apus_qwinograd_image
     private let inChannels: Int
     /// Panels of output channels.
     private let panels: Int
@@ -35,7 +35,7 @@ struct IntegerWinograd: @unchecked Sendable {
         guard geometry.kernel == [3, 3], geometry.strides == [1, 1], geometry.dilations == [1, 1], inChannels > 0,
             inChannels % 4 == 0, outChannels > 0, let kernel = apus_qwinograd_select(levels), kernel.pointee.product == product.kernel
         else { return nil }
-        let image = apus_winograd_image(
+        let image = apus_qwinograd_image(
             in_height: geometry.input[0], in_width: geometry.input[1], out_height: geometry.output[0], out_width: geometry.output[1],
             pad_top: geometry.padBegin[0], pad_left: geometry.padBegin[1])
         let squares = try withUnsafePointer(to: image) { try Int(apus_qwinograd_squares($0)).multiplied(by: images) }

@@ -8,7 +8,6 @@
 
 #include "apus_cpu.h"
 #include "apus_qgemm.h"
-#include "apus_winograd.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +27,12 @@ extern "C" {
 /// have 8 times the size, which takes longer to read from memory than to make anew.
 ///
 /// Memory, threads, squares: as in apus_qgemm.h and apus_winograd.h. The number of input channels must be a multiple of 4.
+typedef struct apus_qwinograd_image {
+  size_t in_height, in_width;   ///< pixels; pixel [y,x] of image i begins at ((i * in_height + y) * in_width + x) * channels
+  size_t out_height, out_width; ///< likewise for outputs and residual
+  size_t pad_top, pad_left;     ///< zeros before the image; padding below and to the right follows from the output's size
+} apus_qwinograd_image;
+
 typedef struct apus_qwinograd_ops apus_qwinograd_ops;
 
 /// One implementation: the element of a constant table, never freed.
@@ -52,7 +57,7 @@ const apus_qwinograd_kernel *apus_qwinograd_select(uint32_t levels);
 bool apus_qwinograd_fits(const void *weights, bool is_signed, size_t k, size_t n, int32_t low, int32_t high);
 
 /// Squares of one image.
-size_t apus_qwinograd_squares(const apus_winograd_image *image);
+size_t apus_qwinograd_squares(const apus_qwinograd_image *image);
 
 /// Words from one square's row of V to the next, at least k: a multiple of 32.
 size_t apus_qwinograd_row(size_t k);
@@ -61,7 +66,7 @@ size_t apus_qwinograd_row(size_t k);
 ///
 /// Of `args` k, a, a_is_signed, a_zero_point and a_padding are read: A is the first image's first pixel, and a_padding points to k
 /// elements that hold A's zero point.
-void apus_qwinograd_input(const apus_qwinograd_kernel *kernel, const apus_winograd_image *image, const apus_qgemm_args *args,
+void apus_qwinograd_input(const apus_qwinograd_kernel *kernel, const apus_qwinograd_image *image, const apus_qgemm_args *args,
                           size_t begin, size_t end, int16_t *v, size_t position_stride);
 
 /// Bytes of workspace for apus_qwinograd_run with so many squares at a time.
@@ -71,7 +76,7 @@ size_t apus_qwinograd_workspace_size(const apus_qwinograd_kernel *kernel, size_t
 ///
 /// Of `args` n, k, b, sum_bias, all outputs and what they need are read; m counts the pixels of all images' outputs, of which each is a
 /// row of C. The zero point of B must be 0 where it is signed, else 128; `a_zero_points` and `row_scale` must be NULL.
-void apus_qwinograd_run(const apus_qwinograd_kernel *kernel, const apus_winograd_image *image, const apus_qgemm_args *args,
+void apus_qwinograd_run(const apus_qwinograd_kernel *kernel, const apus_qwinograd_image *image, const apus_qgemm_args *args,
                         const int16_t *v, size_t position_stride, size_t begin, size_t end, size_t panel_begin, size_t panel_end,
                         void *workspace);
 

@@ -1,7 +1,6 @@
 // The driver: finds the pixels of each square, and takes each panel of output channels through the steps.
 #include "../cpu/table.h"
 #include "../qgemm/qgemm_ops.h"
-#include "../winograd/winograd_squares.h"
 #include "qwinograd_ops.h"
 
 #define KERNELS(LEVEL) extern const apus_qwinograd_kernel apus_qwinograd_##LEVEL;
@@ -37,18 +36,30 @@ bool apus_qwinograd_fits(const void *weights, bool is_signed, size_t k, size_t n
   return true;
 }
 
-size_t apus_qwinograd_squares(const apus_winograd_image *image) {
-  return apus_squares_across(image->out_height, TILE) * apus_squares_across(image->out_width, TILE);
+static size_t across(size_t outputs) { return outputs / TILE + (outputs % TILE != 0); }
+
+/// Where a square's outputs begin.
+typedef struct place {
+  size_t image, y, x;
+} place;
+
+static place place_of(size_t square, const apus_qwinograd_image *image) {
+  const size_t wide = across(image->out_width), each = wide * across(image->out_height);
+  return (place){square / each, square % each / wide * TILE, square % wide * TILE};
+}
+
+size_t apus_qwinograd_squares(const apus_qwinograd_image *image) {
+  return across(image->out_height) * across(image->out_width);
 }
 
 size_t apus_qwinograd_row(size_t k) { return (k + 31) / 32 * 32; }
 
-void apus_qwinograd_input(const apus_qwinograd_kernel *kernel, const apus_winograd_image *image, const apus_qgemm_args *args,
+void apus_qwinograd_input(const apus_qwinograd_kernel *kernel, const apus_qwinograd_image *image, const apus_qgemm_args *args,
                           size_t begin, size_t end, int16_t *v, size_t position_stride) {
   const size_t channels = args->k, row = image->in_width * channels;
   const uint8_t flip = args->a_is_signed ? 0x80 : 0;
   for (size_t square = begin; square < end; square++, v += apus_qwinograd_row(channels)) {
-    const apus_square_place at = apus_square_place_of(square, image, TILE);
+    const place at = place_of(square, image);
     const uint8_t *const first = (const uint8_t *)args->a + at.image * image->in_height * row;
     const uint8_t *pixels[POSITIONS];
     for (size_t i = 0; i < SIDE; i++) {
@@ -88,7 +99,7 @@ size_t apus_qwinograd_workspace_size(const apus_qwinograd_kernel *kernel, size_t
   return u_size(k, nr) + POSITIONS * m_stride(squares, nr) * sizeof(int32_t);
 }
 
-void apus_qwinograd_run(const apus_qwinograd_kernel *kernel, const apus_winograd_image *image, const apus_qgemm_args *args,
+void apus_qwinograd_run(const apus_qwinograd_kernel *kernel, const apus_qwinograd_image *image, const apus_qgemm_args *args,
                         const int16_t *v, size_t position_stride, size_t begin, size_t end, size_t panel_begin, size_t panel_end,
                         void *workspace) {
   const size_t nr = kernel->product->nr, k = args->k, row = apus_qwinograd_row(k), squares = end - begin;
@@ -110,7 +121,7 @@ void apus_qwinograd_run(const apus_qwinograd_kernel *kernel, const apus_winograd
     }
     for (size_t square = begin; square < end;) {
       // Neighbours within a row of the image.
-      const apus_square_place at = apus_square_place_of(square, image, TILE);
+      const place at = place_of(square, image);
       size_t count = 0;
       for (; count < RUN && square < end && at.x + count * TILE < image->out_width; count++, square++)
         kernel->ops->output(m + (square - begin) * nr, ms, bias, sums + count * TILE * nr, sums_row);

@@ -1,90 +1,108 @@
 // The transforms, written once. Included after a vec_*.h and vec_tile.h, with WINOGRAD_LEVEL defined.
 //
-// In one dimension, with Vandermonde matrices of the points 0, ±a, ±b (a² = ½, b² = 2, so a²b² = 1), infinity:
-// row i of Bᵀ holds the coefficients of the product of (x - point) over the other finite points, Aᵀ the powers of the points.
+// In one dimension, with Vandermonde matrices of the points 0, ±x for each x of a table, infinity: row i of Bᵀ holds the
+// coefficients of the product of (t - point) over the other finite points, Aᵀ the powers of the points. The points are
+// constants where these functions are inlined, and with them every coefficient.
+
+#ifdef APUS_VEC_SCALES
+#define WINOGRAD_LOAD(p, n) v_load_n(p, n)
+#define WINOGRAD_STORE(p, n, x) v_store_n(p, n, x)
+#else
+#define WINOGRAD_LOAD(p, n) v_load_upto(p, n)
+#define WINOGRAD_STORE(p, n, x) v_store_upto(p, n, x)
+#endif
 
 #define WINOGRAD_UNROLL _Pragma("clang loop unroll(full)")
 #define WINOGRAD_LOOP _Pragma("clang loop unroll(disable)")
-#define WINOGRAD_ROOT_HALF 0x1.6a09e6p-1f
-#define WINOGRAD_ROOT_TWO 0x1.6a09e6p0f
 
-/// Bᵀ for tile 4: six values, `step` vectors apart.
-APUS_INLINE void winograd_in_4(const vf *d, const int step, vf *r) {
-  const vf half = v_set1(0.5f), two = v_set1(2), sum = v_set1(2.5f), root_half = v_set1(WINOGRAD_ROOT_HALF),
-           root_two = v_set1(WINOGRAD_ROOT_TWO);
-  const vf d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-  const vf even_a = v_fnma(two, d2, d4), odd_a = v_fnma(root_two, d1, v_mul(root_half, d3));
-  const vf even_b = v_fnma(half, d2, d4), odd_b = v_fnma(root_half, d1, v_mul(root_two, d3));
-  r[0] = v_fnma(sum, d2, v_add(d0, d4));
-  r[1] = v_add(even_a, odd_a);
-  r[2] = v_sub(even_a, odd_a);
-  r[3] = v_add(even_b, odd_b);
-  r[4] = v_sub(even_b, odd_b);
-  r[5] = v_fnma(sum, d3, v_add(d1, d5));
+/// The coefficients, lowest first, of the product of (t - x²) over the table but for one of its elements.
+APUS_INLINE void winograd_product(const double *x, const int pairs, const int without, double *c) {
+  c[0] = 1;
+  WINOGRAD_UNROLL for (int i = 1; i <= pairs; i++) c[i] = 0;
+  WINOGRAD_UNROLL for (int p = 0; p < pairs; p++) {
+    if (p == without) continue;
+    WINOGRAD_UNROLL for (int i = pairs; i > 0; i--) c[i] = c[i - 1] - x[p] * x[p] * c[i];
+    c[0] *= -x[p] * x[p];
+  }
 }
 
-/// Aᵀ for tile 4: six values to four.
-APUS_INLINE void winograd_out_4(const vf *m, const int step, vf *r) {
-  const vf m0 = m[0], m1 = m[step], m2 = m[2 * step], m3 = m[3 * step], m4 = m[4 * step], m5 = m[5 * step];
-  const vf even_a = v_add(m1, m2), odd_a = v_sub(m1, m2), even_b = v_add(m3, m4), odd_b = v_sub(m3, m4);
-  const vf half = v_set1(0.5f), two = v_set1(2);
-  r[0] = v_add(m0, v_add(even_a, even_b));
-  r[1] = v_fma(v_set1(WINOGRAD_ROOT_TWO), odd_b, v_mul(v_set1(WINOGRAD_ROOT_HALF), odd_a));
-  r[2] = v_fma(two, even_b, v_mul(half, even_a));
-  // a³ = a/2, b³ = 2b
-  r[3] = v_add(m5, v_fma(v_set1(2 * WINOGRAD_ROOT_TWO), odd_b, v_mul(v_set1(WINOGRAD_ROOT_HALF / 2), odd_a)));
+/// Bᵀ: as many values as points, `step` vectors apart.
+APUS_INLINE void winograd_in(const double *x, const int pairs, const vf *d, const int step, vf *r) {
+  double all[8], own[8];
+  winograd_product(x, pairs, -1, all);
+  vf first = d[2 * pairs * step], last = d[(2 * pairs + 1) * step];
+  WINOGRAD_UNROLL for (int i = pairs - 1; i >= 0; i--) {
+    first = v_fma(v_set1((float)all[i]), d[2 * i * step], first);
+    last = v_fma(v_set1((float)all[i]), d[(2 * i + 1) * step], last);
+  }
+  r[0] = first;
+  WINOGRAD_UNROLL for (int p = 0; p < pairs; p++) {
+    winograd_product(x, pairs, p, own);
+    vf even = d[2 * pairs * step], odd = v_mul(v_set1((float)x[p]), d[(2 * pairs - 1) * step]);
+    WINOGRAD_UNROLL for (int i = pairs - 2; i >= 0; i--) {
+      even = v_fma(v_set1((float)own[i]), d[(2 * i + 2) * step], even);
+      odd = v_fma(v_set1((float)(own[i] * x[p])), d[(2 * i + 1) * step], odd);
+    }
+    r[1 + 2 * p] = v_add(even, odd);
+    r[2 + 2 * p] = v_sub(even, odd);
+  }
+  r[2 * pairs + 1] = last;
 }
 
-/// Bᵀ for tile 2, with the first row's sign turned so that U needs none.
-APUS_INLINE void winograd_in_2(const vf *d, const int step, vf *r) {
-  const vf d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
-  r[0] = v_sub(d0, d2);
-  r[1] = v_add(d1, d2);
-  r[2] = v_sub(d2, d1);
-  r[3] = v_sub(d3, d1);
+/// Aᵀ: as many values as points to `tile` ones.
+APUS_INLINE void winograd_out(const double *x, const int pairs, const int tile, const vf *m, const int step, vf *r) {
+  vf sums[2][4];
+  double power[4];
+  WINOGRAD_UNROLL for (int p = 0; p < pairs; p++) {
+    sums[0][p] = v_add(m[(1 + 2 * p) * step], m[(2 + 2 * p) * step]);
+    sums[1][p] = v_sub(m[(1 + 2 * p) * step], m[(2 + 2 * p) * step]);
+    power[p] = 1;
+  }
+  WINOGRAD_UNROLL for (int j = 0; j < tile; j++) {
+    vf sum = power[0] == 1 ? sums[j & 1][0] : v_mul(v_set1((float)power[0]), sums[j & 1][0]);
+    power[0] *= x[0];
+    WINOGRAD_UNROLL for (int p = 1; p < pairs; p++) {
+      sum = v_fma(v_set1((float)power[p]), sums[j & 1][p], sum);
+      power[p] *= x[p];
+    }
+    if (j == 0) sum = v_add(m[0], sum);
+    if (j == tile - 1) sum = v_add(m[(2 * pairs + 1) * step], sum);
+    r[j] = sum;
+  }
 }
 
-/// Aᵀ for tile 2: four values to two.
-APUS_INLINE void winograd_out_2(const vf *m, const int step, vf *r) {
-  const vf m0 = m[0], m1 = m[step], m2 = m[2 * step], m3 = m[3 * step];
-  r[0] = v_add(m0, v_add(m1, m2));
-  r[1] = v_add(v_sub(m1, m2), m3);
-}
-
-/// G for tile 4: three taps to six values.
-APUS_INLINE void winograd_taps_4(const vf *g, const int step, vf *r) {
-  const vf g0 = g[0], g1 = g[step], g2 = g[2 * step];
-  const vf third = v_set1(1.0f / 3), sixth = v_set1(1.0f / 6);
-  const vf even_a = v_fnma(third, g2, v_mul(v_set1(-2.0f / 3), g0)), odd_a = v_mul(v_set1(-2.0f / 3 * WINOGRAD_ROOT_HALF), g1);
-  const vf even_b = v_fma(sixth, g0, v_mul(third, g2)), odd_b = v_mul(v_set1(WINOGRAD_ROOT_TWO / 6), g1);
-  r[0] = g0;
-  r[1] = v_add(even_a, odd_a);
-  r[2] = v_sub(even_a, odd_a);
-  r[3] = v_add(even_b, odd_b);
-  r[4] = v_sub(even_b, odd_b);
-  r[5] = g2;
-}
-
-/// G for tile 2: three taps to four values.
-APUS_INLINE void winograd_taps_2(const vf *g, const int step, vf *r) {
-  const vf g0 = g[0], g1 = g[step], g2 = g[2 * step], half = v_set1(0.5f);
-  const vf even = v_mul(half, v_add(g0, g2)), odd = v_mul(half, g1);
-  r[0] = g0;
-  r[1] = v_add(even, odd);
-  r[2] = v_sub(even, odd);
-  r[3] = g2;
+/// G: `window` taps to as many values as points.
+APUS_INLINE void winograd_taps(const double *x, const int pairs, const int window, const vf *g, const int step, vf *r) {
+  double own[8];
+  winograd_product(x, pairs, -1, own);
+  r[0] = v_mul(v_set1((float)(1 / own[0])), g[0]);
+  WINOGRAD_UNROLL for (int p = 0; p < pairs; p++) {
+    // The product of the point's distances from the other finite ones.
+    double distances = 2 * x[p] * x[p];
+    WINOGRAD_UNROLL for (int i = 0; i < pairs; i++) if (i != p) distances *= x[p] * x[p] - x[i] * x[i];
+    double power = 1 / distances;
+    vf sums[2];
+    WINOGRAD_UNROLL for (int j = 0; j < window; j++) {
+      const vf c = v_set1((float)power);
+      sums[j & 1] = j < 2 ? v_mul(c, g[j * step]) : v_fma(c, g[j * step], sums[j & 1]);
+      power *= x[p];
+    }
+    r[1 + 2 * p] = v_add(sums[0], sums[1]);
+    r[2 + 2 * p] = v_sub(sums[0], sums[1]);
+  }
+  r[2 * pairs + 1] = g[(window - 1) * step];
 }
 
 /// Bias, residual and activation of a square's outputs. Loops, not unrolled: the transforms around them are long enough.
 APUS_INLINE void winograd_finish(vf *out, const int outputs, const size_t c, const size_t count, float *const *pixels,
                                  const float *const *residuals, const apus_epilogue *epilogue) {
   if (epilogue->bias) {
-    const vf bias = v_load_upto(epilogue->bias + c, count);
+    const vf bias = WINOGRAD_LOAD(epilogue->bias + c, count);
     WINOGRAD_LOOP for (int i = 0; i < outputs; i++) out[i] = v_add(out[i], bias);
   }
   if (residuals) {
     WINOGRAD_LOOP for (int i = 0; i < outputs; i++)
-        if (residuals[i]) out[i] = v_add(out[i], v_load_upto(residuals[i] + c, count));
+        if (residuals[i]) out[i] = v_add(out[i], WINOGRAD_LOAD(residuals[i] + c, count));
   }
   const vf alpha = v_set1(epilogue->alpha), beta = v_set1(epilogue->beta);
   switch (epilogue->activation) {
@@ -102,80 +120,120 @@ APUS_INLINE void winograd_finish(vf *out, const int outputs, const size_t c, con
   case APUS_ACTIVATION_FUNCTION: break;
   }
   WINOGRAD_LOOP for (int i = 0; i < outputs; i++)
-      if (pixels[i]) v_store_upto(pixels[i] + c, count, out[i]);
+      if (pixels[i]) WINOGRAD_STORE(pixels[i] + c, count, out[i]);
 }
 
-#define WINOGRAD_DEFINE(TILE)                                                                                          \
+APUS_INLINE void winograd_input_lanes(const double *x, const int pairs, const int axes, const float *const *pixels,
+                                      const size_t c, const size_t count, float *v, const size_t position_stride) {
+  const int side = 2 * pairs + 2, across = axes == 2 ? side : 1;
+  vf half[APUS_WINOGRAD_MOST_POSITIONS], column[APUS_WINOGRAD_MOST_POINTS], r[APUS_WINOGRAD_MOST_POINTS];
+  WINOGRAD_UNROLL for (int i = 0; i < across; i++) {
+    WINOGRAD_UNROLL for (int y = 0; y < side; y++) column[y] = WINOGRAD_LOAD(pixels[y * across + i] + c, count);
+    winograd_in(x, pairs, column, 1, r);
+    WINOGRAD_UNROLL for (int y = 0; y < side; y++) half[y * across + i] = r[y];
+  }
+  WINOGRAD_UNROLL for (int y = 0; y < side; y++) {
+    r[0] = half[y * across];
+    if (axes == 2) winograd_in(x, pairs, half + y * across, 1, r);
+    WINOGRAD_UNROLL for (int i = 0; i < across; i++)
+        WINOGRAD_STORE(v + (size_t)(y * across + i) * position_stride + c, count, r[i]);
+  }
+}
+
+APUS_INLINE void winograd_output_lanes(const double *x, const int pairs, const int axes, const int tile, const float *m,
+                                       const size_t position_stride, const size_t c, const size_t count, float *const *pixels,
+                                       const float *const *residuals, const apus_epilogue *epilogue) {
+  const int side = 2 * pairs + 2, across = axes == 2 ? side : 1, wide = axes == 2 ? tile : 1;
+  vf half[APUS_WINOGRAD_MOST_POSITIONS], column[APUS_WINOGRAD_MOST_POINTS], r[APUS_WINOGRAD_MOST_POINTS];
+  vf out[APUS_WINOGRAD_MOST_OUTPUTS];
+  WINOGRAD_UNROLL for (int i = 0; i < across; i++) {
+    WINOGRAD_UNROLL for (int y = 0; y < side; y++)
+        column[y] = WINOGRAD_LOAD(m + (size_t)(y * across + i) * position_stride + c, count);
+    winograd_out(x, pairs, tile, column, 1, r);
+    WINOGRAD_UNROLL for (int y = 0; y < tile; y++) half[y * across + i] = r[y];
+  }
+  WINOGRAD_UNROLL for (int y = 0; y < tile; y++) {
+    out[y * wide] = half[y * across];
+    if (axes == 2) winograd_out(x, pairs, tile, half + y * across, 1, out + y * wide);
+  }
+  winograd_finish(out, tile * wide, c, count, pixels, residuals, epilogue);
+}
+
+APUS_INLINE void winograd_weights_lanes(const double *x, const int pairs, const int axes, const int window, const float *packed,
+                                        const size_t tap_stride, const size_t c, const size_t count, float *u,
+                                        const size_t position_stride) {
+  const int side = 2 * pairs + 2, across = axes == 2 ? window : 1, wide = axes == 2 ? side : 1;
+  vf half[APUS_WINOGRAD_MOST_POSITIONS], column[APUS_WINOGRAD_MOST_POINTS], r[APUS_WINOGRAD_MOST_POINTS];
+  WINOGRAD_UNROLL for (int i = 0; i < across; i++) {
+    WINOGRAD_UNROLL for (int y = 0; y < window; y++)
+        column[y] = WINOGRAD_LOAD(packed + (size_t)(y * across + i) * tap_stride + c, count);
+    winograd_taps(x, pairs, window, column, 1, r);
+    WINOGRAD_UNROLL for (int y = 0; y < side; y++) half[y * across + i] = r[y];
+  }
+  WINOGRAD_UNROLL for (int y = 0; y < side; y++) {
+    r[0] = half[y * across];
+    if (axes == 2) winograd_taps(x, pairs, window, half + y * across, 1, r);
+    WINOGRAD_UNROLL for (int i = 0; i < wide; i++)
+        WINOGRAD_STORE(u + (size_t)(y * wide + i) * position_stride + c, count, r[i]);
+  }
+}
+
+/// `call` with (c, lanes): every whole vector of `count` floats, then what is left.
+#ifdef APUS_VEC_SCALES
+// With masks the tail needs no code of its own.
+#define WINOGRAD_VECTORS(count, call)                                                                                  \
+  for (size_t c = 0; c < count; c += VW) call(c, (count - c < VW ? count - c : VW));
+#else
+#define WINOGRAD_VECTORS(count, call)                                                                                  \
+  size_t c = 0;                                                                                                        \
+  for (; c + VW <= count; c += VW) call(c, VW);                                                                        \
+  if (c < count) call(c, count - c);
+#endif
+
+#define WINOGRAD_POINTS(POINTS) apus_winograd_points_##POINTS, POINTS / 2 - 1
+
+#define WINOGRAD_INPUT(AXES, POINTS)                                                                                   \
+  static void winograd_input_##AXES##_##POINTS(const float *const *pixels, size_t channels, float *v,                  \
+                                               size_t position_stride) {                                               \
+    WINOGRAD_VECTORS(channels, WINOGRAD_INPUT_##AXES##_##POINTS)                                                       \
+  }
+#define WINOGRAD_INPUT_2_4(c, n) winograd_input_lanes(WINOGRAD_POINTS(4), 2, pixels, c, n, v, position_stride)
+#define WINOGRAD_INPUT_2_6(c, n) winograd_input_lanes(WINOGRAD_POINTS(6), 2, pixels, c, n, v, position_stride)
+#define WINOGRAD_INPUT_1_6(c, n) winograd_input_lanes(WINOGRAD_POINTS(6), 1, pixels, c, n, v, position_stride)
+#define WINOGRAD_INPUT_1_10(c, n) winograd_input_lanes(WINOGRAD_POINTS(10), 1, pixels, c, n, v, position_stride)
+
+// The windows' own transforms share those of their input.
+WINOGRAD_INPUT(2, 4)
+WINOGRAD_INPUT(2, 6)
+WINOGRAD_INPUT(1, 6)
+WINOGRAD_INPUT(1, 10)
+
+#define WINOGRAD_JOIN_(a, b, c, d) a##b##c##d
+#define WINOGRAD_JOIN(a, b, c, d) WINOGRAD_JOIN_(a, b, c, d)
+#define WINOGRAD_WEIGHTS(c, n) winograd_weights_lanes(points, pairs, axes, window, packed, tap_stride, c, n, u, position_stride)
+#define WINOGRAD_OUTPUT(c, n) \
+  winograd_output_lanes(points, pairs, axes, tile, m, position_stride, c, n, pixels, residuals, epilogue)
+
+#define WINOGRAD_WEIGHTS_OF(TILE, POINTS)                                                                              \
   static void winograd_weights_##TILE(const float *packed, size_t tap_stride, size_t count, float *u,                  \
                                       size_t position_stride) {                                                        \
-    enum { side = TILE + 2 };                                                                                          \
-    for (size_t c = 0; c < count; c += VW) {                                                                           \
-      const size_t lanes = count - c < VW ? count - c : VW;                                                            \
-      vf half[side * 3];                                                                                               \
-      WINOGRAD_UNROLL for (int x = 0; x < 3; x++) {                                                                    \
-        vf column[3], r[side];                                                                                         \
-        WINOGRAD_UNROLL for (int y = 0; y < 3; y++)                                                                    \
-            column[y] = v_load_upto(packed + (size_t)(y * 3 + x) * tap_stride + c, lanes);                             \
-        winograd_taps_##TILE(column, 1, r);                                                                            \
-        WINOGRAD_UNROLL for (int y = 0; y < side; y++) half[y * 3 + x] = r[y];                                         \
-      }                                                                                                                \
-      WINOGRAD_UNROLL for (int y = 0; y < side; y++) {                                                                 \
-        vf r[side];                                                                                                    \
-        winograd_taps_##TILE(half + y * 3, 1, r);                                                                      \
-        WINOGRAD_UNROLL for (int x = 0; x < side; x++)                                                                 \
-            v_store_upto(u + (size_t)(y * side + x) * position_stride + c, lanes, r[x]);                               \
-      }                                                                                                                \
-    }                                                                                                                  \
-  }                                                                                                                    \
-  APUS_INLINE void winograd_input_lanes_##TILE(const float *const *pixels, const size_t c, const size_t count, float *v, \
-                                               const size_t position_stride) {                                        \
-    enum { side = TILE + 2 };                                                                                          \
-    vf half[side * side];                                                                                              \
-    WINOGRAD_UNROLL for (int x = 0; x < side; x++) {                                                                   \
-      vf column[side], r[side];                                                                                        \
-      WINOGRAD_UNROLL for (int y = 0; y < side; y++) column[y] = v_load_upto(pixels[y * side + x] + c, count);         \
-      winograd_in_##TILE(column, 1, r);                                                                                \
-      WINOGRAD_UNROLL for (int y = 0; y < side; y++) half[y * side + x] = r[y];                                        \
-    }                                                                                                                  \
-    WINOGRAD_UNROLL for (int y = 0; y < side; y++) {                                                                   \
-      vf r[side];                                                                                                      \
-      winograd_in_##TILE(half + y * side, 1, r);                                                                       \
-      WINOGRAD_UNROLL for (int x = 0; x < side; x++)                                                                   \
-          v_store_upto(v + (size_t)(y * side + x) * position_stride + c, count, r[x]);                                 \
-    }                                                                                                                  \
-  }                                                                                                                    \
-  static void winograd_input_##TILE(const float *const *pixels, size_t channels, float *v, size_t position_stride) {   \
-    size_t c = 0;                                                                                                      \
-    for (; c + VW <= channels; c += VW) winograd_input_lanes_##TILE(pixels, c, VW, v, position_stride);                \
-    if (c < channels) winograd_input_lanes_##TILE(pixels, c, channels - c, v, position_stride);                        \
-  }                                                                                                                    \
-  APUS_INLINE void winograd_output_lanes_##TILE(const float *m, const size_t position_stride, const size_t c,          \
-                                                const size_t count, float *const *pixels,                              \
-                                                const float *const *residuals, const apus_epilogue *epilogue) {        \
-    enum { side = TILE + 2 };                                                                                          \
-    vf half[TILE * side], out[TILE * TILE];                                                                            \
-    WINOGRAD_UNROLL for (int x = 0; x < side; x++) {                                                                   \
-      vf column[side], r[TILE];                                                                                        \
-      WINOGRAD_UNROLL for (int y = 0; y < side; y++)                                                                   \
-          column[y] = v_load_upto(m + (size_t)(y * side + x) * position_stride + c, count);                            \
-      winograd_out_##TILE(column, 1, r);                                                                               \
-      WINOGRAD_UNROLL for (int y = 0; y < TILE; y++) half[y * side + x] = r[y];                                        \
-    }                                                                                                                  \
-    WINOGRAD_UNROLL for (int y = 0; y < TILE; y++) winograd_out_##TILE(half + y * side, 1, out + y * TILE);            \
-    winograd_finish(out, TILE * TILE, c, count, pixels, residuals, epilogue);                                          \
-  }                                                                                                                    \
-  static void winograd_output_##TILE(const float *m, size_t position_stride, size_t channels, float *const *pixels,    \
-                                     const float *const *residuals, const apus_epilogue *epilogue) {                   \
-    size_t c = 0;                                                                                                      \
-    for (; c + VW <= channels; c += VW)                                                                                \
-      winograd_output_lanes_##TILE(m, position_stride, c, VW, pixels, residuals, epilogue);                            \
-    if (c < channels) winograd_output_lanes_##TILE(m, position_stride, c, channels - c, pixels, residuals, epilogue);  \
+    const double *const points = apus_winograd_points_##POINTS;                                                        \
+    enum { pairs = POINTS / 2 - 1, axes = 2, window = 3 };                                                               \
+    WINOGRAD_VECTORS(count, WINOGRAD_WEIGHTS)                                                                          \
   }
+// Only windows of 3×3 have their weights transformed in runs.
+WINOGRAD_WEIGHTS_OF(2, 4)
+WINOGRAD_WEIGHTS_OF(3, 4)
+WINOGRAD_WEIGHTS_OF(4, 6)
 
-WINOGRAD_DEFINE(2)
-WINOGRAD_DEFINE(4)
+#define APUS_WINOGRAD_FORM(NAME, AXES, WINDOW, TILE, POINTS)                                                           \
+  static void winograd_output_##NAME(const float *m, size_t position_stride, size_t channels, float *const *pixels,    \
+                                     const float *const *residuals, const apus_epilogue *epilogue) {                   \
+    const double *const points = apus_winograd_points_##POINTS;                                                        \
+    enum { pairs = POINTS / 2 - 1, axes = AXES, tile = TILE };                                                         \
+    WINOGRAD_VECTORS(channels, WINOGRAD_OUTPUT)                                                                        \
+  }                                                                                                                    \
+  const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _, NAME) = {                               \
+      winograd_input_##AXES##_##POINTS, winograd_output_##NAME, AXES == 2 && WINDOW == 3 ? winograd_weights_##TILE : NULL};
 
-#define WINOGRAD_JOIN_(a, b, c) a##b##c
-#define WINOGRAD_JOIN(a, b, c) WINOGRAD_JOIN_(a, b, c)
-const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _2) = {winograd_input_2, winograd_output_2, winograd_weights_2};
-const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _4) = {winograd_input_4, winograd_output_4, winograd_weights_4};
+#include "winograd.def"

@@ -4,7 +4,12 @@
 
 #include "apus_winograd.h"
 
-enum { APUS_WINOGRAD_MOST_POSITIONS = 36, APUS_WINOGRAD_MOST_OUTPUTS = 16 };
+enum { APUS_WINOGRAD_MOST_POSITIONS = 36, APUS_WINOGRAD_MOST_POINTS = 10, APUS_WINOGRAD_MOST_OUTPUTS = 16, APUS_WINOGRAD_MOST_TAPS = 25 };
+
+/// The positive points of interpolation; with each its negative, 0 and infinity, which makes 4, 6 and 10.
+static const double apus_winograd_points_4[] __attribute__((unused)) = {1};
+static const double apus_winograd_points_6[] __attribute__((unused)) = {0.70710678118654752440, 1.41421356237309504880};
+static const double apus_winograd_points_10[] __attribute__((unused)) = {0.45, 0.8, 1 / 0.8, 1 / 0.45};
 
 struct apus_winograd_ops {
   /// `pixels`: the square's inputs row by row, each with `channels` floats. Result p goes to v + p * position_stride.
@@ -16,8 +21,19 @@ struct apus_winograd_ops {
   void (*weights)(const float *packed, size_t tap_stride, size_t count, float *u, size_t position_stride);
 };
 
-#define APUS_WINOGRAD_KERNEL(NAME, ISA, TILE) extern const apus_winograd_ops apus_winograd_ops_##NAME;
+#if defined(__x86_64__)
+#define APUS_WINOGRAD_LEVELS(OF, ...)                                                                                  \
+  OF(avx512, APUS_ISA_AVX512, __VA_ARGS__) OF(avx2, APUS_ISA_AVX2, __VA_ARGS__) OF(generic, APUS_ISA_GENERIC, __VA_ARGS__)
+#elif defined(__aarch64__)
+#define APUS_WINOGRAD_LEVELS(OF, ...) OF(neon, APUS_ISA_NEON, __VA_ARGS__) OF(generic, APUS_ISA_GENERIC, __VA_ARGS__)
+#else
+#define APUS_WINOGRAD_LEVELS(OF, ...) OF(generic, APUS_ISA_GENERIC, __VA_ARGS__)
+#endif
+
+#define APUS_WINOGRAD_OPS(LEVEL, ISA, NAME) extern const apus_winograd_ops apus_winograd_ops_##LEVEL##_##NAME;
+#define APUS_WINOGRAD_FORM(NAME, AXES, WINDOW, TILE, POINTS) APUS_WINOGRAD_LEVELS(APUS_WINOGRAD_OPS, NAME)
 #include "winograd.def"
-#undef APUS_WINOGRAD_KERNEL
+#undef APUS_WINOGRAD_FORM
+#undef APUS_WINOGRAD_OPS
 
 #endif

@@ -18,10 +18,7 @@ import Testing
     }
 
     static let cases = [
-        Case(x: [1, 16, 16, 16], outputs: 16, tile: 4), Case(x: [2, 19, 13, 14], outputs: 33, tile: 4),
-        Case(x: [1, 70, 9, 8], outputs: 20, pads: [0, 1, 2, 0], tile: 4), Case(x: [1, 32, 30, 29], outputs: 72, tile: 4),
-        Case(x: [3, 24, 7, 7], outputs: 24, tile: 2), Case(x: [1, 33, 2, 2], outputs: 17, tile: 2),
-        Case(x: [1, 17, 40, 41], outputs: 16, pads: [0, 0, 0, 0], tile: 2),
+        Case(x: [1, 16, 9, 8], outputs: 20, pads: [0, 1, 2, 0], tile: 4), Case(x: [2, 17, 7, 7], outputs: 16, tile: 2),
     ]
 
     @Test(arguments: cases) func matchesDefinition(_ c: Case) throws {
@@ -47,13 +44,57 @@ import Testing
         }
     }
 
+    /// Every window, against the direct sum. X, outputs, window, pads.
+    struct Window: CustomTestStringConvertible, Sendable {
+        let x: [Int]
+        let outputs: Int
+        let window: [Int]
+        let pads: [Int]
+        var testDescription: String { "\(x) to \(outputs), window \(window), pads \(pads)" }
+    }
+
+    static let windows = [
+        Window(x: [2, 13, 14, 40], outputs: 33, window: [3, 3], pads: [1, 1, 1, 1]),
+        Window(x: [1, 13, 12, 70], outputs: 40, window: [3, 3], pads: [0, 1, 2, 0]),
+        Window(x: [1, 30, 29, 32], outputs: 72, window: [3, 3], pads: [1, 1, 1, 1]),
+        Window(x: [3, 7, 7, 48], outputs: 50, window: [3, 3], pads: [1, 1, 1, 1]),
+        Window(x: [1, 40, 41, 17], outputs: 16, window: [3, 3], pads: [0, 0, 0, 0]),
+        Window(x: [2, 15, 19, 33], outputs: 65, window: [5, 5], pads: [2, 1, 2, 3]),
+        Window(x: [1, 12, 13, 70], outputs: 40, window: [5, 5], pads: [0, 0, 0, 0]),
+        Window(x: [2, 9, 50, 65], outputs: 72, window: [1, 3], pads: [0, 1, 0, 1]),
+        Window(x: [1, 41, 9, 65], outputs: 70, window: [3, 1], pads: [2, 0, 0, 0]),
+        Window(x: [2, 7, 34, 33], outputs: 70, window: [1, 7], pads: [0, 3, 0, 3]),
+        Window(x: [1, 31, 9, 40], outputs: 33, window: [7, 1], pads: [3, 0, 1, 0]),
+        Window(x: [2, 290, 64], outputs: 73, window: [3], pads: [1, 1]),
+        Window(x: [1, 141, 32], outputs: 40, window: [7], pads: [0, 6]),
+    ]
+
+    @Test(arguments: windows) func matchesTheDirectSum(_ c: Window) throws {
+        let x = try randomTensor(c.x), w = try randomTensor([c.outputs, c.x[c.x.count - 1]] + c.window, seed: 2)
+        let bias = try randomTensor([c.outputs], seed: 3), scale = try randomTensor([c.outputs], seed: 5)
+        let axes = c.window.count, spatial = c.window.indices.map { c.x[1 + $0] + c.pads[$0] + c.pads[axes + $0] + 1 - c.window[$0] }
+        let shape = [c.x[0]] + spatial + [c.outputs], residual = try randomTensor(shape, seed: 4)
+        let size = try #require(
+            WinogradSize(window: c.window, images: c.x[0], output: spatial, inChannels: c.x[c.x.count - 1], outChannels: c.outputs))
+        // Otherwise the direct sum would be compared with itself.
+        #expect(size.tile(greatest: 4) != nil)
+        let attributes = ["activation": .string("relu"), "pads": ints(c.pads)] as [String: AttributeValue]
+        let inputs = [x, w, bias, residual, scale]
+        for evaluator in evaluators {
+            let direct = try #require(try evaluator.evaluate("Conv", domain: "apus", opset: 1, attributes, inputs)[0])
+            for inRun in [0, 1] as [Int64] {
+                let y = try evaluator.evaluate(
+                    "Conv", domain: "apus", opset: 1, attributes.merging(["winograd": .int(4), "winograd_in_run": .int(inRun)]) { $1 },
+                    inputs)[0]
+                try expectClose(y, shape, try direct.floats(), tolerance: 1e-4)
+            }
+        }
+    }
+
     @Test func theTileFollowsTheSizes() {
-        func tile(_ size: Int, _ channels: Int, greatest: Int = 4, stride: Int = 1, kernel: Int = 3, group: Int = 1) -> Int? {
-            let geometry = WindowGeometry(
-                input: [size, size], output: [size, size], kernel: [kernel, kernel], strides: [stride, stride], dilations: [1, 1],
-                padBegin: [1, 1], padEnd: [1, 1])
-            return WinogradConvolution.tile(
-                greatest: greatest, geometry: geometry, group: group, images: 1, inChannels: channels, outChannels: channels)
+        func tile(_ size: Int, _ channels: Int, greatest: Int = 4, window: [Int] = [3, 3]) -> Int? {
+            WinogradSize(window: window, images: 1, output: window.map { _ in size }, inChannels: channels, outChannels: channels)?
+                .tile(greatest: greatest)
         }
         #expect(tile(56, 64) == 4)
         #expect(tile(56, 64, greatest: 2) == 2)
@@ -61,11 +102,23 @@ import Testing
         #expect(tile(7, 512) == 2)
         #expect(tile(1, 512) == nil)
         #expect(tile(56, 8) == nil)
-        #expect(tile(56, 64, stride: 2) == nil)
-        #expect(tile(56, 64, kernel: 5) == nil)
-        #expect(tile(56, 64, group: 2) == nil)
+        #expect(tile(27, 64, window: [5, 5]) == 2)
+        #expect(tile(17, 192, window: [7, 1]) == 4)
+        #expect(tile(80, 192, window: [7]) == 4)
+        #expect(tile(2, 512, window: [1, 3]) == nil)
+        #expect(tile(56, 64, window: [5, 3]) == nil)
+        #expect(tile(56, 64, window: [3, 3, 3]) == nil)
         // No sum with such a size may overflow: batches of no image have them.
         #expect(tile(.max, 64, greatest: 4) == 4)
+    }
+
+    @Test(arguments: [["strides": ints([2, 2])], ["dilations": ints([2, 2])], ["group": .int(2)]] as [[String: AttributeValue]])
+    func otherConvolutionsAreDirectSums(_ attributes: [String: AttributeValue]) throws {
+        let group = attributes["group"] == nil ? 1 : 2
+        let x = try randomTensor([1, 20, 20, 32]), w = try randomTensor([32, 32 / group, 3, 3], seed: 2)
+        let direct = try #require(try Evaluator().evaluate("Conv", domain: "apus", opset: 1, attributes, [x, w])[0])
+        let y = try Evaluator().evaluate("Conv", domain: "apus", opset: 1, attributes.merging(["winograd": .int(4)]) { $1 }, [x, w])[0]
+        #expect(try #require(y).floats() == direct.floats())
     }
 
     @Test func onlyKnownTiles() throws {

@@ -8,20 +8,24 @@ import Testing
 
 @Suite struct WinogradTransformsTests {
     private func tile(
-        size: Int?, channels: Int, ballast: Int = 1 << 20, kernel: Int = 3, attributes: [Attribute] = [], isConstant: Bool = true
+        size: Int?, channels: Int, ballast: Int = 1 << 20, kernel: [Int] = [3, 3], attributes: [Attribute] = [], isConstant: Bool = true,
+        operation: String = "Conv"
     ) throws -> Int? {
-        try transform(size: size, channels: channels, ballast: ballast, kernel: kernel, attributes: attributes, isConstant: isConstant)?.tile
+        try transform(
+            size: size, channels: channels, ballast: ballast, kernel: kernel, attributes: attributes, isConstant: isConstant,
+            operation: operation)?.tile
     }
 
     /// A graph of one channels-last convolution over `size` × `size` pixels, beside constants of `ballast` floats; the tile that
     /// the pass allows it, and whether its weights are transformed in each run.
     private func transform(
-        size: Int?, channels: Int, ballast: Int = 1 << 20, kernel: Int = 3, attributes: [Attribute] = [], isConstant: Bool = true
+        size: Int?, channels: Int, ballast: Int = 1 << 20, kernel: [Int] = [3, 3], attributes: [Attribute] = [], isConstant: Bool = true,
+        operation: String = "Conv"
     ) throws -> (tile: Int, inRun: Bool)? {
         let graph = Graph()
         let side = size.map(Dimension.known) ?? .unknown
-        let x = graph.addValue("x", type: .tensor(.float32, PartialShape([.known(1), side, side, .known(channels)])))
-        let weightShape = try Shape([channels, channels, kernel, kernel])
+        let x = graph.addValue("x", type: .tensor(.float32, PartialShape([.known(1)] + kernel.map { _ in side } + [.known(channels)])))
+        let weightShape = try Shape([channels, channels] + kernel)
         let w: ValueID
         if isConstant {
             w = graph.addInitializer(.tensor(try Tensor.allocate(.float32, weightShape)), name: "w")
@@ -31,8 +35,8 @@ import Testing
         let y = graph.addValue("y")
         graph.inputs = isConstant ? [x] : [x, w]
         graph.outputs = [y]
-        let pads = Attribute("pads", .ints([Int64](repeating: Int64(kernel / 2), count: 4)))
-        graph.nodes = [Node("Conv", domain: "apus", opset: 1, attributes: [pads] + attributes, inputs: [x, w], outputs: [y])]
+        let pads = Attribute("pads", .ints((kernel + kernel).map { Int64($0 / 2) }))
+        graph.nodes = [Node(operation, domain: "apus", opset: 1, attributes: [pads] + attributes, inputs: [x, w], outputs: [y])]
         let rest = graph.addInitializer(.tensor(try Tensor.allocate(.float32, try Shape([ballast]))), name: "ballast")
         let z = graph.addValue("z")
         graph.nodes.append(Node("Identity", opset: 21, inputs: [rest], outputs: [z]))
@@ -41,7 +45,7 @@ import Testing
         let infos = try GraphInference(graph, evaluator: Evaluator()).run(captures: [])
         try WinogradTransforms().run(editor, PassContext(evaluator: Evaluator(), log: nil, infos: infos))
         try editor.commit()
-        guard let node = graph.nodes.first(where: { $0.opType == "Conv" }), case .int(let tile)? = node.attribute("winograd") else {
+        guard let node = graph.nodes.first(where: { $0.opType == operation }), case .int(let tile)? = node.attribute("winograd") else {
             return nil
         }
         return (Int(tile), node.attribute("winograd_in_run") != nil)
@@ -58,11 +62,33 @@ import Testing
         #expect(try tile(size: 56, channels: 8) == nil)
     }
 
-    @Test func onlyPlainWindowsOfThree() throws {
-        #expect(try tile(size: 56, channels: 32, kernel: 5) == nil)
+    @Test func onlyPlainWindows() throws {
+        #expect(try tile(size: 56, channels: 32, kernel: [5, 3]) == nil)
         #expect(try tile(size: 56, channels: 32, attributes: [Attribute("strides", .ints([2, 2]))]) == nil)
         #expect(try tile(size: 56, channels: 32, attributes: [Attribute("dilations", .ints([1, 2]))]) == nil)
         #expect(try tile(size: 56, channels: 32, isConstant: false) == nil)
+    }
+
+    /// Their weights are never transformed in a run: 36 values of 25, 10 of 7.
+    @Test func otherWindows() throws {
+        for (kernel, tile, ballast) in [([5, 5], 2, 70_000), ([1, 7], 4, 20_000), ([7, 1], 4, 20_000), ([1, 3], 4, 70_000), ([3], 4, 70_000)] {
+            let size = kernel.count == 1 ? 400 : 28
+            #expect(try #require(try transform(size: size, channels: 64, ballast: 4 * ballast, kernel: kernel)) == (tile, false))
+            #expect(try transform(size: size, channels: 64, ballast: 1, kernel: kernel) == nil)
+        }
+    }
+
+    @Test func phasesOfTransposedConvolutions() throws {
+        let strides = Attribute("strides", .ints([2, 2]))
+        func transposed(_ size: Int?, _ kernel: [Int], _ attributes: [Attribute]) throws -> Int? {
+            try tile(size: size, channels: 64, kernel: kernel, attributes: attributes, operation: "ConvTranspose")
+        }
+        #expect(try transposed(32, [4, 4], [strides]) == 3)
+        #expect(try transposed(nil, [4, 4], [strides]) == 3)
+        #expect(try transposed(2, [4, 4], [strides]) == nil)
+        #expect(try transposed(32, [4, 4], []) == nil)
+        #expect(try transposed(32, [4, 4], [strides, Attribute("dilations", .ints([2, 1]))]) == nil)
+        #expect(try transposed(32, [4, 4], [strides, Attribute("group", .int(2))]) == nil)
     }
 
     /// 147 kB of weights: tile 4 adds 442 kB, which not every graph may add.

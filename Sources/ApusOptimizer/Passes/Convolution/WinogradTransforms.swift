@@ -2,14 +2,15 @@ import ApusCore
 import ApusGraph
 import ApusOperators
 
-/// Allows 3×3 convolutions to be computed by Winograd's transforms. Those that gain most keep their transformed weights (1.8 or
-/// 4 times the size of the others), as long as these add no more than a fifth to the constants of the graph; the others
-/// transform theirs in each run, where that pays still.
+/// Allows convolutions to be computed by Winograd's transforms: windows of 3×3, 5×5, 3 and 7 taps with stride 1, and transposed ones
+/// whose strides make phases of 2×2, 3×3 or 5×5 taps. Those that gain most keep their transformed weights (1.3 to 4 times the size of the
+/// others), as long as these add no more than a fifth to the constants of the graph; other 3×3 ones transform theirs in each run,
+/// where that pays still.
 ///
 /// Those of 8-bit integers are exact and decide by themselves when they are made ready, for their weights stay as they are.
 ///
-/// The rounding error of the others stays at about twice that of the direct sum; turn the pass off where even that counts, or
-/// where inputs may be infinite.
+/// The rounding error of the others stays at about twice that of the direct sum, with 7 taps at four times; turn the pass off where
+/// even that counts, or where inputs may be infinite.
 struct WinogradTransforms: Pass {
     let name = "WinogradTransforms"
 
@@ -68,27 +69,37 @@ struct WinogradTransforms: Pass {
         }
     }
 
-    /// Both tiles, kept and in each run, for a node that may have any.
+    /// Every tile, kept and in each run, for a node that may have any.
     private func tiles(of index: Int, _ editor: GraphEditor, _ context: PassContext) -> [Candidate] {
-        let node = editor.graph.nodes[index]
-        guard node.domain == "apus", node.opType == "Conv", node.inputs.count > 1, node.attribute("winograd") == nil,
-            case .tensor(let weights)? = editor.constant(node.inputs[1]), weights.type == .float32, weights.shape.rank == 4,
-            weights.shape[2] == 3, weights.shape[3] == 3, isOne(node, "strides"), isOne(node, "dilations"), isOne(node, "group"),
-            let output = context.dimensions(node.outputs.first ?? nil), output.count == 4
+        let node = editor.graph.nodes[index], isTransposed = node.opType == "ConvTranspose"
+        guard node.domain == "apus", isTransposed || node.opType == "Conv", node.inputs.count > 1, node.attribute("winograd") == nil,
+            case .tensor(let weights)? = editor.constant(node.inputs[1]), weights.type == .float32, (3...4).contains(weights.shape.rank),
+            isOne(node, "dilations"), isOne(node, "group"),
+            let output = context.dimensions(node.outputs.first ?? nil), output.count == weights.shape.rank
         else { return [] }
-        let n = weights.shape[0], k = weights.shape[1]
+        let kernel = Array(weights.shape.dimensions.dropFirst(2)), k = weights.shape[isTransposed ? 0 : 1], n = weights.shape[isTransposed ? 1 : 0]
         // Sizes that change from run to run: what convolutions of so many channels commonly see.
-        let common = k < 128 ? 56 : k < 256 ? 28 : 14
-        let axis = ConvolutionNode(node).isChannelsFirst ? 2 : 1
-        guard
-            let size = WinogradConvolution.Size(
-                images: output[0].known ?? 1, height: output[axis].known ?? common, width: output[axis + 1].known ?? common,
-                inChannels: k, outChannels: n)
-        else { return [] }
-        return [(2, false), (4, false), (2, true), (4, true)].compactMap { tile, inRun in
-            guard let saved = size.saving(tile, inRun: inRun) else { return nil }
-            let extra = inRun ? 0 : weights.byteCount / 9 * ((tile + 2) * (tile + 2) - 9)
-            return Candidate(node: index, tile: tile, inRun: inRun, bytes: extra, saved: saved)
+        let common = k < 128 ? 56 : k < 256 ? 28 : 14, axis = ConvolutionNode(node).isChannelsFirst ? 2 : 1
+        let images = output[0].known ?? 1, spatial = kernel.indices.map { output[axis + $0].known ?? common }
+        let size: WinogradSize?, taps = kernel.reduce(1, *)
+        var phases = 1
+        if isTransposed {
+            guard case .ints(let values)? = node.attribute("strides") else { return [] }
+            let strides = values.map { Int($0) }
+            size = WinogradSize(transposed: kernel, strides: strides, images: images, output: spatial, inChannels: k, outChannels: n)
+            // Strides of which a size was made are small.
+            if size != nil { phases = strides.reduce(1, *) }
+        } else {
+            guard isOne(node, "strides") else { return [] }
+            size = WinogradSize(window: kernel, images: images, output: spatial, inChannels: k, outChannels: n)
+        }
+        guard let size else { return [] }
+        return (size.mayTransformInRun && !isTransposed ? [false, true] : [false]).flatMap { inRun in
+            size.tiles.compactMap { tile in
+                guard let saved = size.saving(tile, inRun: inRun) else { return nil }
+                let extra = inRun ? 0 : Double(weights.byteCount) * (size.growth(tile, taps: taps, phases: phases) - 1)
+                return Candidate(node: index, tile: tile, inRun: inRun, bytes: Int(max(0, extra)), saved: saved)
+            }
         }
     }
 
