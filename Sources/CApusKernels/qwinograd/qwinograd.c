@@ -99,6 +99,13 @@ size_t apus_qwinograd_workspace_size(const apus_qwinograd_kernel *kernel, size_t
   return u_size(k, nr) + POSITIONS * m_stride(squares, nr) * sizeof(int32_t);
 }
 
+/// Brings one 36th of the packed weights of `depth` channels, which are transformed next, nearer.
+static void fetch(const int8_t *panel, size_t k, size_t nr, size_t from, size_t depth, size_t part) {
+  const size_t length = depth * nr, quarter = (length / 4 + 63) / 64 * 64;
+  const int8_t *tap = panel + (part / 4 * k + from) * nr;
+  for (size_t at = part % 4 * quarter; at < length && at < (part % 4 + 1) * quarter; at += 64) __builtin_prefetch(tap + at);
+}
+
 void apus_qwinograd_run(const apus_qwinograd_kernel *kernel, const apus_qwinograd_image *image, const apus_qgemm_args *args,
                         const int16_t *v, size_t position_stride, size_t begin, size_t end, size_t panel_begin, size_t panel_end,
                         void *workspace) {
@@ -115,9 +122,14 @@ void apus_qwinograd_run(const apus_qwinograd_kernel *kernel, const apus_qwinogra
     if (k == 0) for (size_t i = 0; i < POSITIONS * ms; i++) m[i] = 0;
     for (size_t from = 0; from < k; from += step) {
       const size_t depth = k - from < step ? k - from : step;
-      kernel->ops->weights((const int8_t *)args->b + panel * panel_size, k, from, depth, u, us);
-      for (size_t p = 0; p < POSITIONS; p++)
+      const int8_t *weights = (const int8_t *)args->b + panel * panel_size;
+      kernel->ops->weights(weights, k, from, depth, u, us);
+      const bool ends = from + depth == k;
+      const size_t next = ends ? 0 : from + depth, next_depth = k - next < step ? k - next : step;
+      for (size_t p = 0; p < POSITIONS; p++) {
+        if (!ends || panel + 1 < panel_end) fetch(weights + (ends ? panel_size : 0), k, nr, next, next_depth, p);
         kernel->ops->multiply(squares, depth, v + p * position_stride + from, row, u + p * us, m + p * ms, from > 0);
+      }
     }
     for (size_t square = begin; square < end;) {
       // Neighbours within a row of the image.
