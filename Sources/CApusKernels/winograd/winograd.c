@@ -1,4 +1,6 @@
 // The driver: finds the pixels of each square; and the transform of the weights, which is done once.
+#include <string.h>
+
 #include "winograd_tile.h"
 
 /// A form's points beside what the table says of it.
@@ -38,6 +40,13 @@ size_t apus_winograd_positions(const apus_winograd_kernel *kernel) {
   return kernel->axes == 2 ? points_of(kernel) * points_of(kernel) : points_of(kernel);
 }
 
+static size_t taps_of(const apus_winograd_kernel *kernel) {
+  return kernel->axes == 2 ? kernel->window * kernel->window : kernel->window;
+}
+
+/// Floats between what is copied for a vector that the channels do not fill.
+enum { LANES = APUS_WINOGRAD_MOST_MULTIPLE };
+
 /// G, row by row: the powers of each point over the product of its distances from the other finite points, infinity's last.
 static void matrix_of(const apus_winograd_kernel *kernel, double *g) {
   const size_t points = points_of(kernel), window = kernel->window;
@@ -61,18 +70,18 @@ void apus_winograd_weights(const apus_winograd_kernel *kernel, const float *weig
   const size_t points = points_of(kernel), window = kernel->window, n = n_end - n_begin;
   // Rows, then columns; with one axis there is one column, which stays as it is.
   const size_t columns = kernel->axes == 2 ? window : 1, across = kernel->axes == 2 ? points : 1, count = window * columns;
-  enum { LANES = 16 };
-  for (size_t j = 0; j < n; j += LANES) {
-    const size_t lanes = n - j < LANES ? n - j : LANES;
+  enum { AT_ONCE = 16 };
+  for (size_t j = 0; j < n; j += AT_ONCE) {
+    const size_t lanes = n - j < AT_ONCE ? n - j : AT_ONCE;
     for (size_t i = 0; i < k; i++) {
-      double taps[APUS_WINOGRAD_MOST_TAPS][LANES] = {{0}}, rows[APUS_WINOGRAD_MOST_POSITIONS][LANES];
+      double taps[APUS_WINOGRAD_MOST_TAPS][AT_ONCE] = {{0}}, rows[APUS_WINOGRAD_MOST_POSITIONS][AT_ONCE];
       for (size_t l = 0; l < lanes; l++) {
         const float *from = weights + ((n_begin + j + l) * k + i) * count;
         for (size_t t = 0; t < count; t++) taps[t][l] = from[t];
       }
       for (size_t y = 0; y < points; y++)
         for (size_t x = 0; x < columns; x++)
-          for (size_t l = 0; l < LANES; l++) {
+          for (size_t l = 0; l < AT_ONCE; l++) {
             double sum = 0;
             for (size_t t = 0; t < window; t++) sum += g[y * window + t] * taps[t * columns + x][l];
             rows[y * columns + x][l] = sum;
@@ -93,7 +102,14 @@ void apus_winograd_weights(const apus_winograd_kernel *kernel, const float *weig
 
 void apus_winograd_packed_weights(const apus_winograd_kernel *kernel, const float *packed, size_t tap_stride, size_t count,
                                   float *u, size_t position_stride) {
-  kernel->ops->weights(packed, tap_stride, count, u, position_stride);
+  const apus_winograd_ops *const ops = kernel->ops;
+  const size_t rest = count % ops->multiple, whole = count - rest, taps = taps_of(kernel), positions = apus_winograd_positions(kernel);
+  if (whole) ops->weights(packed, tap_stride, whole, u, position_stride);
+  if (!rest) return;
+  float from[APUS_WINOGRAD_MOST_TAPS * LANES] = {0}, to[APUS_WINOGRAD_MOST_POSITIONS * LANES];
+  for (size_t t = 0; t < taps; t++) memcpy(from + t * LANES, packed + t * tap_stride + whole, rest * sizeof *from);
+  ops->weights(from, LANES, ops->multiple, to, LANES);
+  for (size_t p = 0; p < positions; p++) memcpy(u + p * position_stride + whole, to + p * LANES, rest * sizeof *to);
 }
 
 /// Rows and columns of a square that has `extent` along each of the kernel's axes.
@@ -116,6 +132,51 @@ static place place_of(size_t square, const apus_winograd_image *image, sides til
   return (place){square / each, square % each / image->wide * tile.high, square % image->wide * tile.wide};
 }
 
+/// One square, of any number of channels.
+static void transform_input(const apus_winograd_kernel *kernel, const float *const *pixels, size_t channels, float *v,
+                            size_t position_stride) {
+  const apus_winograd_ops *const ops = kernel->ops;
+  const size_t rest = channels % ops->multiple, whole = channels - rest, positions = apus_winograd_positions(kernel);
+  if (whole) ops->input(pixels, whole, v, position_stride);
+  if (!rest) return;
+  float from[APUS_WINOGRAD_MOST_POSITIONS * LANES] = {0}, to[APUS_WINOGRAD_MOST_POSITIONS * LANES];
+  const float *copies[APUS_WINOGRAD_MOST_POSITIONS];
+  for (size_t p = 0; p < positions; p++) {
+    memcpy(from + p * LANES, pixels[p] + whole, rest * sizeof *from);
+    copies[p] = from + p * LANES;
+  }
+  ops->input(copies, ops->multiple, to, LANES);
+  for (size_t p = 0; p < positions; p++) memcpy(v + p * position_stride + whole, to + p * LANES, rest * sizeof *to);
+}
+
+/// Likewise; `pixels` and `residuals` are `outputs` addresses or NULL.
+static void transform_output(const apus_winograd_kernel *kernel, const float *m, size_t position_stride, size_t channels,
+                             size_t outputs, float *const *pixels, const float *const *residuals,
+                             const apus_epilogue *epilogue) {
+  const apus_winograd_ops *const ops = kernel->ops;
+  const size_t rest = channels % ops->multiple, whole = channels - rest, positions = apus_winograd_positions(kernel);
+  if (whole) ops->output(m, position_stride, whole, pixels, residuals, epilogue);
+  if (!rest) return;
+  float from[APUS_WINOGRAD_MOST_POSITIONS * LANES] = {0}, to[APUS_WINOGRAD_MOST_OUTPUTS * LANES];
+  float added[APUS_WINOGRAD_MOST_OUTPUTS * LANES] = {0}, bias[LANES] = {0};
+  float *copies[APUS_WINOGRAD_MOST_OUTPUTS];
+  const float *others[APUS_WINOGRAD_MOST_OUTPUTS];
+  for (size_t p = 0; p < positions; p++) memcpy(from + p * LANES, m + p * position_stride + whole, rest * sizeof *from);
+  for (size_t i = 0; i < outputs; i++) {
+    copies[i] = to + i * LANES;
+    others[i] = added + i * LANES;
+    if (residuals && residuals[i]) memcpy(added + i * LANES, residuals[i] + whole, rest * sizeof *added);
+  }
+  apus_epilogue own = *epilogue;
+  if (epilogue->bias) {
+    memcpy(bias, epilogue->bias + whole, rest * sizeof *bias);
+    own.bias = bias;
+  }
+  ops->output(from, LANES, ops->multiple, copies, residuals ? others : NULL, &own);
+  for (size_t i = 0; i < outputs; i++)
+    if (pixels[i]) memcpy(pixels[i] + whole, to + i * LANES, rest * sizeof *to);
+}
+
 void apus_winograd_input(const apus_winograd_kernel *kernel, const apus_winograd_image *image, size_t channels,
                          const float *input, const float *zero, size_t begin, size_t end, float *v, size_t position_stride) {
   const sides tile = sides_of(kernel, image, kernel->tile), side = sides_of(kernel, image, points_of(kernel));
@@ -133,7 +194,7 @@ void apus_winograd_input(const apus_winograd_kernel *kernel, const apus_winograd
         pixels[i * side.wide + j] = inside ? first + y * row + x * channels : zero;
       }
     }
-    kernel->ops->input(pixels, channels, v + (square - begin) * channels, position_stride);
+    transform_input(kernel, pixels, channels, v + (square - begin) * channels, position_stride);
   }
 }
 
@@ -154,8 +215,8 @@ void apus_winograd_output(const apus_winograd_kernel *kernel, const apus_winogra
         pixels[i * tile.wide + j] = inside ? output + offset : NULL;
         residuals[i * tile.wide + j] = inside && epilogue->residual ? epilogue->residual + offset : NULL;
       }
-    kernel->ops->output(m + (square - begin) * m_stride, position_stride, channels, pixels,
-                        epilogue->residual ? residuals : NULL, epilogue);
+    transform_output(kernel, m + (square - begin) * m_stride, position_stride, channels, tile.high * tile.wide, pixels,
+                     epilogue->residual ? residuals : NULL, epilogue);
     if (epilogue->activation == APUS_ACTIVATION_FUNCTION)
       for (size_t i = 0; i < tile.high * tile.wide; i++)
         if (pixels[i]) epilogue->function(pixels[i], channels, epilogue->params);

@@ -5,11 +5,16 @@
 // constants where these functions are inlined, and with them every coefficient.
 
 #ifdef APUS_VEC_SCALES
+// With masks any number of channels will do.
+#define WINOGRAD_MULTIPLE 1
+#define WINOGRAD_LANES(left) (left < VW ? left : VW)
 #define WINOGRAD_LOAD(p, n) v_load_n(p, n)
 #define WINOGRAD_STORE(p, n, x) v_store_n(p, n, x)
 #else
-#define WINOGRAD_LOAD(p, n) v_load_upto(p, n)
-#define WINOGRAD_STORE(p, n, x) v_store_upto(p, n, x)
+#define WINOGRAD_MULTIPLE VW
+#define WINOGRAD_LANES(left) VW
+#define WINOGRAD_LOAD(p, n) ((void)(n), v_load(p))
+#define WINOGRAD_STORE(p, n, x) ((void)(n), v_store(p, x))
 #endif
 
 #define WINOGRAD_UNROLL _Pragma("clang loop unroll(full)")
@@ -178,17 +183,9 @@ APUS_INLINE void winograd_weights_lanes(const double *x, const int pairs, const 
   }
 }
 
-/// `call` with (c, lanes): every whole vector of `count` floats, then what is left.
-#ifdef APUS_VEC_SCALES
-// With masks the tail needs no code of its own.
+/// `call` with (c, lanes) for every vector of `count` floats.
 #define WINOGRAD_VECTORS(count, call)                                                                                  \
-  for (size_t c = 0; c < count; c += VW) call(c, (count - c < VW ? count - c : VW));
-#else
-#define WINOGRAD_VECTORS(count, call)                                                                                  \
-  size_t c = 0;                                                                                                        \
-  for (; c + VW <= count; c += VW) call(c, VW);                                                                        \
-  if (c < count) call(c, count - c);
-#endif
+  for (size_t c = 0; c < count; c += VW) call(c, WINOGRAD_LANES(count - c));
 
 #define WINOGRAD_POINTS(POINTS) apus_winograd_points_##POINTS, POINTS / 2 - 1
 
@@ -223,8 +220,13 @@ WINOGRAD_INPUT(1, 10)
   }
 // Only windows of 3×3 have their weights transformed in runs.
 WINOGRAD_WEIGHTS_OF(2, 4)
-WINOGRAD_WEIGHTS_OF(3, 4)
 WINOGRAD_WEIGHTS_OF(4, 6)
+#define WINOGRAD_IN_RUN_f4x4_3x3 winograd_weights_4
+#define WINOGRAD_IN_RUN_f2x2_3x3 winograd_weights_2
+#define WINOGRAD_IN_RUN_f2x2_5x5 NULL
+#define WINOGRAD_IN_RUN_f3x3_2x2 NULL
+#define WINOGRAD_IN_RUN_f4_3 NULL
+#define WINOGRAD_IN_RUN_f4_7 NULL
 
 #define APUS_WINOGRAD_FORM(NAME, AXES, WINDOW, TILE, POINTS)                                                           \
   static void winograd_output_##NAME(const float *m, size_t position_stride, size_t channels, float *const *pixels,    \
@@ -234,6 +236,6 @@ WINOGRAD_WEIGHTS_OF(4, 6)
     WINOGRAD_VECTORS(channels, WINOGRAD_OUTPUT)                                                                        \
   }                                                                                                                    \
   const apus_winograd_ops WINOGRAD_JOIN(apus_winograd_ops_, WINOGRAD_LEVEL, _, NAME) = {                               \
-      winograd_input_##AXES##_##POINTS, winograd_output_##NAME, AXES == 2 && WINDOW == 3 ? winograd_weights_##TILE : NULL};
+      WINOGRAD_MULTIPLE, winograd_input_##AXES##_##POINTS, winograd_output_##NAME, WINOGRAD_IN_RUN_##NAME};
 
 #include "winograd.def"
