@@ -172,12 +172,32 @@ struct ColumnTransposedConvolution: @unchecked Sendable {
             for tapX in stride(from: 0, to: width.kernel, by: width.stride) {
                 let run = min(width.stride, width.kernel - tapX)
                 let from = columns + (tapY * width.kernel + tapX) * channels
-                for pixel in 0..<width.input {
+                func add(_ pixel: Int) {
                     let x = pixel * width.stride + tapX - width.padBegin
                     let begin = max(0, -x), end = min(run, width.output - x)
-                    if begin >= end { continue }
+                    if begin >= end { return }
                     let own = from + pixel * step + begin * channels, to = line + (x + begin) * channels
                     for index in 0..<((end - begin) * channels) { to[index] += own[index] }
+                }
+                // Short runs are added element by element, each for all pixels whose run lies inside.
+                let before = max(0, width.padBegin - tapX), room = width.output + width.padBegin - tapX - run
+                let first = min(width.input, before / width.stride + (before % width.stride == 0 ? 0 : 1))
+                let last = room < 0 ? first : max(first, min(width.input, room / width.stride + 1))
+                guard run * channels < 24, last > first else {
+                    for pixel in 0..<width.input { add(pixel) }
+                    continue
+                }
+                for pixel in 0..<first { add(pixel) }
+                for pixel in last..<width.input { add(pixel) }
+                let to = line + (first * width.stride + tapX - width.padBegin) * channels, own = from + first * step
+                let toStep = width.stride * channels
+                for index in 0..<(run * channels) {
+                    var (place, source) = (index, index)
+                    for _ in first..<last {
+                        to[place] += own[source]
+                        place &+= toStep
+                        source &+= step
+                    }
                 }
             }
         }
