@@ -18,22 +18,20 @@ enum HugePages {
 
     private static let lost = Atomic<Int64>(0)
 
-    /// Asks for huge pages for `count` of them from `base` on, which nobody has written to yet. Returns how many it asked for.
-    @discardableResult
-    static func claim(_ base: UnsafeMutableRawPointer, count: Int) -> Int {
+    /// Asks for huge pages for `count` of them from `base` on, which nobody has written to yet.
+    static func claim(_ base: UnsafeMutableRawPointer, count: Int) {
         for page in 0..<min(count, mostPages) {
             guard lost.load(ordering: .relaxed) < mostLost else {
                 // Memory may be freed, or found, later: some allocations on, one page tries again.
                 lost.subtract(fairTime, ordering: .relaxed)
-                return page
+                return
             }
             let start = RunControl.now()
             let place = base + page * byteCount
-            guard madvise(place, byteCount, MADV_HUGEPAGE) == 0 else { return page }
+            guard madvise(place, byteCount, MADV_HUGEPAGE) == 0 else { return }
             place.storeBytes(of: 0, as: UInt8.self)
             let loss = RunControl.now() &- start &- fairTime
             if loss > 0 { lost.add(loss, ordering: .relaxed) }
         }
-        return min(count, mostPages)
     }
 }

@@ -125,7 +125,7 @@ final class FloatConvolution: @unchecked Sendable {
             method = .indirect(product, try geometry.table(pixelStride: inChannels, budget: context.packed.budget))
             packedByteCount = try product.packedCount.multiplied(by: group).multiplied(by: 4)
             scratchByteCount = product.sliceWorkspaceByteCount
-            chunks = isParallel ? max(1, min(try images.multiplied(by: product.sliceCount), context.threads * 4)) : 1
+            chunks = isParallel ? max(1, min(try images.multiplied(by: product.sliceCount), context.threads * 8)) : 1
         }
         var scale: (Tensor, String)?
         if let weightScale {

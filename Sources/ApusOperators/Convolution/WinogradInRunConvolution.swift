@@ -14,10 +14,10 @@ struct WinogradInRunConvolution: @unchecked Sendable {
     /// Input channels whose transformed weights are in a cache together.
     private let depth: Int
     private let threads: Int
-    /// Panels of output channels.
-    private let panels: Int
-    /// Pieces of the panels that run at the same time, each with transformed weights and sums of its own.
+    /// Pieces of the output channels that run at the same time, each with transformed weights and sums of its own.
     private let lanes: Int
+    /// Output channels of which a piece has a whole number: what a vector of the kernel holds at most.
+    private let grain: Int
     private let vStride: Int
     private let uStride: Int
     private let mStride: Int
@@ -42,10 +42,10 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         let fitting = max(8, WinogradInRunConvolution.weightByteCount / (positions * columns * 4))
         let cuts = inChannels / fitting + (inChannels % fitting == 0 ? 0 : 1)
         depth = max(1, inChannels / max(1, cuts) + (inChannels % max(1, cuts) == 0 ? 0 : 1))
-        panels = Int(apus_sgemm_panels(direct.kernel, outChannels))
+        grain = columns % 16 == 0 ? 16 : columns
         let work = FloatProduct.saturatingProduct([count, positions, inChannels, outChannels])
         self.threads = work >= FloatProduct.leastParallelWork ? threads : 1
-        lanes = max(1, min(panels, self.threads))
+        lanes = max(1, min(outChannels / grain, self.threads))
         // A cache line more than a power of two, lest all positions fall into the same sets of the cache.
         vStride = try block.multiplied(by: inChannels).adding(16).roundedUp(to: 16)
         uStride = depth * columns + 16
@@ -73,12 +73,20 @@ struct WinogradInRunConvolution: @unchecked Sendable {
                     to: v + first * inChannels, positionStride: vStride)
             }
             let job = Job(begin: begin, rows: rows, v: UnsafePointer(v), packed: packed, epilogue: epilogue, output: output)
+            let columns = Int(direct.kernel.pointee.nr), grains = outChannels / grain
             if lanes == 1 {
-                for panel in 0..<panels { pool.parallelUnlessStopped(1) { _ in compute(job, panel, own) } }
+                for first in stride(from: 0, to: outChannels, by: columns) {
+                    pool.parallelUnlessStopped(1) { _ in compute(job, first..<min(first + columns, outChannels), own) }
+                }
             } else {
                 pool.parallelUnlessStopped(lanes) { lane in
-                    for panel in (panels * lane / lanes)..<(panels * (lane + 1) / lanes) {
-                        compute(job, panel, own + lane * laneByteCount)
+                    // As many channels for each, so that the border between two may lie within a panel.
+                    let end = lane == lanes - 1 ? outChannels : grains * (lane + 1) / lanes * grain
+                    var first = grains * lane / lanes * grain
+                    while first < end {
+                        let last = min(end, first / columns * columns + columns)
+                        compute(job, first..<last, own + lane * laneByteCount)
+                        first = last
                     }
                 }
             }
@@ -95,12 +103,13 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         let output: UnsafeMutablePointer<Float>
     }
 
-    /// A panel of output channels.
-    private func compute(_ job: Job, _ panel: Int, _ own: UnsafeMutableRawPointer) {
-        let columns = Int(direct.kernel.pointee.nr), first = panel * columns, count = min(columns, squares.outChannels - first)
-        let positions = squares.positions
+    /// Output channels of one panel.
+    private func compute(_ job: Job, _ channels: Range<Int>, _ own: UnsafeMutableRawPointer) {
+        let columns = Int(direct.kernel.pointee.nr), first = channels.lowerBound, count = channels.count
+        let (positions, outChannels) = (squares.positions, squares.outChannels)
         let u = own.assumingMemoryBound(to: Float.self), m = u + uStride * positions
-        let weights = job.packed + panel * 9 * inChannels * columns
+        let begin = first % columns, isWhole = begin == 0 && (count == columns || channels.upperBound == outChannels)
+        let weights = job.packed + (first - begin) * 9 * inChannels
         var args = apus_sgemm_args()
         args.m = job.rows
         args.n = count
@@ -110,12 +119,19 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         args.c_stride = count
         for channel in stride(from: 0, to: inChannels, by: depth) {
             let part = min(depth, inChannels - channel)
-            apus_winograd_packed_weights(squares.kernel, weights + channel * columns, inChannels * columns, part * columns, u, uStride)
+            if isWhole {
+                apus_winograd_packed_weights(squares.kernel, weights + channel * columns, inChannels * columns, part * columns, u, uStride)
+            } else {
+                for row in 0..<part {
+                    apus_winograd_packed_weights(
+                        squares.kernel, weights + (channel + row) * columns + begin, inChannels * columns, count, u + row * columns, uStride)
+                }
+            }
             args.k = part
             args.accumulate = channel > 0
             // The weights that are transformed next come from memory meanwhile, a piece of a tap with each position.
             let following = channel + part < inChannels ? weights + (channel + part) * columns : weights + 9 * inChannels * columns
-            let isLast = panel == panels - 1 && channel + part == inChannels, pieces = (positions + 8) / 9
+            let isLast = first - begin + columns >= outChannels && channel + part == inChannels, pieces = (positions + 8) / 9
             args.ahead_size = part * columns * 4 / pieces
             for position in 0..<positions {
                 args.ahead = isLast || position >= 9 * pieces ? nil

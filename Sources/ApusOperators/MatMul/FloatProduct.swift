@@ -14,10 +14,7 @@ struct FloatProduct: @unchecked Sendable {
     let packedCount: Int
     /// Bytes of scratch memory for `run`.
     let workspaceByteCount: Int
-    private let rowSlices: Int
-    private let columnSlices: Int
-    private let rowStep: Int
-    private let columnStep: Int
+    private let cuts: ProductCuts
     private let sliceWorkspace: Int
 
     /// How A is given, which decides whether the kernel must copy it.
@@ -64,30 +61,10 @@ struct FloatProduct: @unchecked Sendable {
         args.c_stride = n
         sliceWorkspace = try Int(apus_sgemm_workspace_size(kernel, &args)).roundedUp(to: Storage.alignment)
 
-        let work = FloatProduct.saturatingProduct([m, n, k, taps])
-        let rowTiles = m / mr + (m % mr == 0 ? 0 : 1)
-        var rowCuts = 1, columnCuts = 1
-        if threads > 1, work >= least {
-            let wanted = min(threads * 4, max(2, work / (FloatProduct.leastParallelWork / 2)))
-            // The operand that is not cut is read by every slice: cut along the larger one.
-            if m > n {
-                rowCuts = min(wanted, rowTiles)
-                if rowCuts < wanted { columnCuts = min(panels, (wanted + rowCuts - 1) / rowCuts) }
-            } else {
-                columnCuts = min(wanted, panels)
-                if columnCuts < wanted { rowCuts = min(rowTiles, (wanted + columnCuts - 1) / columnCuts) }
-            }
-        }
-        // Where both are cut there are pieces enough.
-        let isEven = rowCuts == 1 || columnCuts == 1
-        let rowStep = ThreadPool.evenStep(rowTiles, most: rowCuts, threads: isEven ? threads : 1) * mr
-        let columnStep = ThreadPool.evenStep(panels, most: columnCuts, threads: isEven ? threads : 1) * nr
-        self.rowStep = rowStep
-        self.columnStep = columnStep
-        // At least one piece, of nothing where there is nothing.
-        rowSlices = max(1, m / rowStep + (m % rowStep == 0 ? 0 : 1))
-        columnSlices = max(1, n / columnStep + (n % columnStep == 0 ? 0 : 1))
-        workspaceByteCount = try sliceWorkspace.multiplied(by: rowSlices * columnSlices)
+        cuts = ProductCuts(
+            m: m, n: n, depth: FloatProduct.saturatingProduct([k, taps]), elementSize: 4, aCost: 2, tile: mr, by: nr,
+            least: least, threads: threads)
+        workspaceByteCount = try sliceWorkspace.multiplied(by: cuts.count)
     }
 
     /// The product of factors that are not negative; Int.max where it overflows.
@@ -186,23 +163,19 @@ struct FloatProduct: @unchecked Sendable {
     }
 
     /// Number of independent pieces of the work.
-    var sliceCount: Int { rowSlices * columnSlices }
+    var sliceCount: Int { cuts.count }
 
     /// The rows and columns of C of one piece.
-    func slice(_ index: Int) -> (rows: Range<Int>, columns: Range<Int>) {
-        let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
-        return (row..<min(m, row + rowStep), column..<min(n, column + columnStep))
-    }
+    func slice(_ index: Int) -> (rows: Range<Int>, columns: Range<Int>) { cuts.slice(index) }
 
     /// Scratch memory for one piece.
     var sliceWorkspaceByteCount: Int { sliceWorkspace }
 
     /// Computes one piece; pieces may run at the same time, each with scratch memory of its own.
     func runSlice(_ index: Int, _ args: inout apus_sgemm_args, scratch: UnsafeMutableRawPointer, pool: ThreadPool) {
-        let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
+        let (rows, columns) = slice(index)
         pool.inPieces(
-            rows: row..<min(m, row + rowStep), columns: column..<min(n, column + columnStep),
-            depth: FloatProduct.saturatingProduct([taps, k]), unit: Int(kernel.pointee.nr)
+            rows: rows, columns: columns, depth: FloatProduct.saturatingProduct([taps, k]), unit: Int(kernel.pointee.nr)
         ) { rows, columns in
             apus_sgemm_run(
                 kernel, &args, rows.lowerBound, rows.upperBound, columns.lowerBound, columns.upperBound, scratch)
@@ -216,11 +189,11 @@ struct FloatProduct: @unchecked Sendable {
         let width = 2 * Int(kernel.pointee.nr)
         pool.parallel(sliceCount) { index in
             var args = args
-            let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
-            var end = min(n, column + columnStep)
-            while end > column {
-                let first = column + (end - 1 - column) / width * width
-                apus_sgemm_run(kernel, &args, row, min(m, row + rowStep), first, end, workspace + index * sliceWorkspace)
+            let (rows, columns) = slice(index)
+            var end = columns.upperBound
+            while end > columns.lowerBound {
+                let first = columns.lowerBound + (end - 1 - columns.lowerBound) / width * width
+                apus_sgemm_run(kernel, &args, rows.lowerBound, rows.upperBound, first, end, workspace + index * sliceWorkspace)
                 end = first
             }
         }

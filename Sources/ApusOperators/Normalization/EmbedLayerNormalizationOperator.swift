@@ -17,32 +17,9 @@ struct EmbedLayerNormalizationOperator: Operator {
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        for index in [0, 1, 7, 8] where context.has(index) { _ = try context.type(index, oneOf: [.int32]) }
         _ = try context.type(2, oneOf: [.float32, .float16, .bfloat16])
         let type = try context.commonType([2, 3, 4, 5, 6])
-        let ids = try context.dimensions(0, rank: 2...2) ?? [.unknown, .unknown]
-        let words = try context.dimensions(2, rank: 2...2), hidden = words?[1] ?? .unknown
-        for index in [3, 4] where context.has(index) {
-            if let own = try context.dimensions(index, rank: 2...2)?[1].known, let width = hidden.known, own != width {
-                throw ApusError(.shapeMismatch, "input \(index) has rows of \(own) elements, the words have \(width)")
-            }
-        }
-        for index in 5...6 {
-            if let own = try context.dimensions(index, rank: 1...1)?[0].known, let width = hidden.known, own != width {
-                throw ApusError(.shapeMismatch, "input \(index) has \(own) elements, \(width) expected")
-            }
-        }
-        if let expected = try context.shape(0).concrete() {
-            for index in [1, 7, 8] where context.has(index) {
-                guard let own = try context.shape(index).concrete() else { continue }
-                guard own == expected || index == 8 && own.dimensions == [1, expected[1]] else {
-                    throw ApusError(.shapeMismatch, "input \(index) has shape \(own), \(expected) expected")
-                }
-            }
-            if !context.has(8), let rows = try context.dimensions(3, rank: 2...2)?[0].known, expected[1] > rows {
-                throw ApusError(.shapeMismatch, "there are \(rows) positions for sequences of \(expected[1])")
-            }
-        }
+        let (ids, hidden) = try EmbeddingInputs.infer(context, positionIDs: 8)
         let output = ValueInfo(type, PartialShape(ids + [hidden]))
         return Array([output, ValueInfo(.int32, PartialShape([ids[0]])), output].prefix(context.outputCount))
     }
@@ -62,11 +39,7 @@ struct EmbedLayerNormalizationOperator: Operator {
         }
         return PreparedKernel("embed_" + String(cString: kernels.pointee.name)) { io in
             func row(_ input: Int, _ place: Int, _ table: Int, _ count: Int) throws -> UnsafePointer<Float> {
-                let found = Int(io.input(input, as: Int32.self)[place])
-                guard found >= 0, found < count else {
-                    throw ApusError(.invalidValue, "input \(input) holds \(found); the table has \(count) rows")
-                }
-                return io.input(table, as: Float.self) + found * hidden
+                io.input(table, as: Float.self) + (try EmbeddingInputs.row(io, input, place, count: count)) * hidden
             }
             let output = io.output(0, as: Float.self)
             for index in 0..<rows {
@@ -80,26 +53,11 @@ struct EmbedLayerNormalizationOperator: Operator {
             }
             if io.hasOutput(2) { io.output(2, as: Float.self).update(from: output, count: rows * hidden) }
             if io.hasOutput(1) {
-                let counts = io.output(1, as: Int32.self)
-                for sequence in 0..<ids[0] {
-                    var count: Int32 = 0
-                    if hasMask {
-                        for position in 0..<length where io.input(7, as: Int32.self)[sequence * length + position] == 1 { count += 1 }
-                    }
-                    counts[sequence] = count
-                }
+                EmbeddingInputs.countMarked(io, hasMask: hasMask, sequences: ids[0], length: length)
             }
-            var args = apus_row_norm_args()
-            args.rows = rows
-            args.n = hidden
-            args.x = UnsafePointer(output)
-            args.x_stride = hidden
-            args.scale = io.input(5, as: Float.self)
-            args.bias = io.input(6, as: Float.self)
-            args.epsilon = epsilon
-            args.y = output
-            args.y_stride = hidden
-            function(&args)
+            EmbeddingInputs.normalize(
+                io, rows: rows, hidden: hidden, gamma: io.input(5, as: Float.self), beta: io.input(6, as: Float.self), epsilon: epsilon,
+                function)
         }
     }
 }

@@ -17,35 +17,19 @@ struct QEmbedLayerNormalizationOperator: Operator {
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        for index in [0, 1, 7] where context.has(index) { _ = try context.type(index, oneOf: [.int32]) }
         let hasSegments = context.has(1)
         for index in [4, 10, 15] where context.has(index) != hasSegments {
             throw ApusError(.invalidModel, "segments, their table, its scale and zero point belong together; input \(index) does not fit")
         }
-        let ids = try context.dimensions(0, rank: 2...2) ?? [.unknown, .unknown]
-        let hidden = try context.dimensions(2, rank: 2...2)?[1] ?? .unknown
         let code = try context.type(2, oneOf: [.uint8, .int8])
-        for (index, rank) in [(3, 2), (4, 2), (5, 1), (6, 1)] where context.has(index) {
-            _ = try context.type(index, oneOf: [code])
-            if let own = try context.dimensions(index, rank: rank...rank)?[rank - 1].known, let width = hidden.known, own != width {
-                throw ApusError(.shapeMismatch, "input \(index) has rows of \(own) elements, the words have \(width)")
-            }
-        }
+        for index in 3...6 where context.has(index) { _ = try context.type(index, oneOf: [code]) }
         for index in 8...17 where context.has(index) {
             _ = try context.type(index, oneOf: index < 13 ? [.float32] : [code])
             if let shape = try context.shape(index).concrete(), shape.count != 1 {
                 throw ApusError(.shapeMismatch, "input \(index) has shape \(shape), one number expected")
             }
         }
-        if let expected = try context.shape(0).concrete() {
-            for index in [1, 7] where context.has(index) {
-                guard let own = try context.shape(index).concrete(), own != expected else { continue }
-                throw ApusError(.shapeMismatch, "input \(index) has shape \(own), \(expected) expected")
-            }
-            if let rows = try context.dimensions(3, rank: 2...2)?[0].known, expected[1] > rows {
-                throw ApusError(.shapeMismatch, "there are \(rows) positions for sequences of \(expected[1])")
-            }
-        }
+        let (ids, hidden) = try EmbeddingInputs.infer(context, positionIDs: nil)
         return [ValueInfo(.float32, PartialShape(ids + [hidden])), ValueInfo(.int32, PartialShape([ids[0]]))]
     }
 
@@ -66,40 +50,19 @@ struct QEmbedLayerNormalizationOperator: Operator {
                 QEmbedLayerNormalizationOperator.add(
                     hidden, io.input(input) + row * hidden, io.input(scale + 5), io.input(scale, as: Float.self)[0], read, line, target)
             }
-            func checked(_ input: Int, _ place: Int, _ count: Int) throws -> Int {
-                let found = Int(io.input(input, as: Int32.self)[place])
-                guard found >= 0, found < count else {
-                    throw ApusError(.invalidValue, "input \(input) holds \(found); the table has \(count) rows")
-                }
-                return found
-            }
             for index in 0..<rows {
                 let target = output + index * hidden
                 target.update(repeating: 0, count: hidden)
-                add(2, try checked(0, index, words[0]), 8, target)
+                add(2, try EmbeddingInputs.row(io, 0, index, count: words[0]), 8, target)
                 add(3, index % length, 9, target)
-                if hasSegments { add(4, try checked(1, index, segments), 10, target) }
+                if hasSegments { add(4, try EmbeddingInputs.row(io, 1, index, count: segments), 10, target) }
             }
-            let counts = io.output(1, as: Int32.self)
-            for sequence in 0..<ids[0] {
-                counts[sequence] = 0
-                guard hasMask else { continue }
-                for position in 0..<length where io.input(7, as: Int32.self)[sequence * length + position] == 1 { counts[sequence] += 1 }
-            }
+            EmbeddingInputs.countMarked(io, hasMask: hasMask, sequences: ids[0], length: length)
             gamma.update(repeating: 0, count: 2 * hidden)
             add(5, 0, 11, gamma)
             add(6, 0, 12, beta)
-            var args = apus_row_norm_args()
-            args.rows = rows
-            args.n = hidden
-            args.x = UnsafePointer(output)
-            args.x_stride = hidden
-            args.scale = UnsafePointer(gamma)
-            args.bias = UnsafePointer(beta)
-            args.epsilon = epsilon
-            args.y = output
-            args.y_stride = hidden
-            function(&args)
+            EmbeddingInputs.normalize(
+                io, rows: rows, hidden: hidden, gamma: UnsafePointer(gamma), beta: UnsafePointer(beta), epsilon: epsilon, function)
         }
     }
 

@@ -163,7 +163,7 @@ final class IntegerConvolution: @unchecked Sendable {
                 method = .indirect(product, try geometry.table(pixelStride: inChannels, budget: context.packed.budget))
                 scratchByteCount = product.sliceWorkspaceByteCount
                 let isParallel = context.threads > 1 && work >= IntegerProduct.leastParallelWork
-                chunks = isParallel ? max(1, min(try images.multiplied(by: product.sliceCount), context.threads * 4)) : 1
+                chunks = isParallel ? max(1, min(try images.multiplied(by: product.sliceCount), context.threads * 8)) : 1
                 paddingByteCount = try k.roundedUp(to: Storage.alignment)
             }
             packedByteCount = try product.packedByteCount.multiplied(by: group)

@@ -17,10 +17,7 @@ struct IntegerProduct: @unchecked Sendable {
     let workspaceByteCount: Int
     /// Bytes of scratch memory for one piece of the work, a multiple of 64.
     let sliceWorkspaceByteCount: Int
-    private let rowSlices: Int
-    private let columnSlices: Int
-    private let rowStep: Int
-    private let columnStep: Int
+    private let cuts: ProductCuts
 
     /// Multiply-accumulates below which waking a thread costs more than it saves.
     static let leastParallelWork = 1 << 21
@@ -42,25 +39,10 @@ struct IntegerProduct: @unchecked Sendable {
         _ = try mr.multiplied(by: depth).multiplied(by: 2)
         sliceWorkspaceByteCount = try Int(apus_qgemm_workspace_size(kernel, taps, k)).roundedUp(to: Storage.alignment)
 
-        let work = FloatProduct.saturatingProduct([m, n, taps, k])
-        let rowTiles = m / mr + (m % mr == 0 ? 0 : 1)
-        var rowCuts = 1, columnCuts = 1
-        if threads > 1, work >= IntegerProduct.leastParallelWork {
-            let wanted = min(threads * 4, max(2, work / (IntegerProduct.leastParallelWork / 2)))
-            // The operand that is not cut is read by every slice: cut along the larger one.
-            if m > n {
-                rowCuts = min(wanted, rowTiles)
-                if rowCuts < wanted { columnCuts = min(panels, (wanted + rowCuts - 1) / rowCuts) }
-            } else {
-                columnCuts = min(wanted, panels)
-                if columnCuts < wanted { rowCuts = min(rowTiles, (wanted + columnCuts - 1) / columnCuts) }
-            }
-        }
-        rowStep = max(1, (rowTiles + rowCuts - 1) / max(rowCuts, 1)) * mr
-        columnStep = max(1, (panels + columnCuts - 1) / max(columnCuts, 1)) * nr
-        rowSlices = max(1, m / rowStep + (m % rowStep == 0 ? 0 : 1))
-        columnSlices = max(1, n / columnStep + (n % columnStep == 0 ? 0 : 1))
-        workspaceByteCount = try sliceWorkspaceByteCount.multiplied(by: rowSlices * columnSlices)
+        cuts = ProductCuts(
+            m: m, n: n, depth: FloatProduct.saturatingProduct([taps, k]), elementSize: 1, aCost: 24, tile: mr, by: nr,
+            least: IntegerProduct.leastParallelWork, threads: threads)
+        workspaceByteCount = try sliceWorkspaceByteCount.multiplied(by: cuts.count)
     }
 
     /// Names the packed form of B for caches.
@@ -102,14 +84,13 @@ struct IntegerProduct: @unchecked Sendable {
     }
 
     /// Number of independent pieces of the work.
-    var sliceCount: Int { rowSlices * columnSlices }
+    var sliceCount: Int { cuts.count }
 
     /// Computes one piece; pieces may run at the same time, each with scratch memory of its own.
     func runSlice(_ index: Int, _ args: inout apus_qgemm_args, scratch: UnsafeMutableRawPointer, pool: ThreadPool) {
-        let row = index / columnSlices * rowStep, column = index % columnSlices * columnStep
+        let (rows, columns) = cuts.slice(index)
         pool.inPieces(
-            rows: row..<min(m, row + rowStep), columns: column..<min(n, column + columnStep),
-            depth: FloatProduct.saturatingProduct([taps, k]), unit: Int(kernel.pointee.nr)
+            rows: rows, columns: columns, depth: FloatProduct.saturatingProduct([taps, k]), unit: Int(kernel.pointee.nr)
         ) { rows, columns in
             apus_qgemm_run(
                 kernel, &args, rows.lowerBound, rows.upperBound, columns.lowerBound, columns.upperBound, scratch)
