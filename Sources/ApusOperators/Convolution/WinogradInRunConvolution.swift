@@ -73,7 +73,7 @@ struct WinogradInRunConvolution: @unchecked Sendable {
                     to: v + first * inChannels, positionStride: vStride)
             }
             let job = Job(begin: begin, rows: rows, v: UnsafePointer(v), packed: packed, epilogue: epilogue, output: output)
-            let columns = Int(direct.kernel.pointee.nr), grains = outChannels / grain
+            let columns = Int(direct.kernel.pointee.nr), outChannels = squares.outChannels, grains = outChannels / grain
             if lanes == 1 {
                 for first in stride(from: 0, to: outChannels, by: columns) {
                     pool.parallelUnlessStopped(1) { _ in compute(job, first..<min(first + columns, outChannels), own) }

@@ -8,7 +8,7 @@
 int main(void) {
   static const size_t shapes[][3] = {{1, 1024, 1024},  {16, 768, 768},  {128, 768, 768},   {128, 3072, 768},
                                      {128, 768, 3072}, {3136, 64, 64},  {3136, 64, 576},   {784, 128, 1152},
-                                     {196, 256, 2304}, {49, 512, 4608}, {512, 1024, 1024}};
+                                     {196, 256, 2304}, {49, 512, 4608}, {512, 1024, 1024}, {128, 50257, 768}};
   for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
     const size_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
     uint8_t *a = malloc(m * k), *b = malloc(n * k), *c = malloc(m * n);
