@@ -276,24 +276,42 @@ def test_shapes_of_contributed_operators(name):
     outcomes(lambda changed: reshaped(raw, changed), values)
 
 
-@pytest.mark.parametrize("group", [1, 8])
-@pytest.mark.parametrize("padding", [1 << 58, 1 << 60, 1 << 61, (1 << 62) - 1])
-@pytest.mark.parametrize("shape", [[0, 8, 0], [0, 8, 16], [0, 8, 0, 16], [0, 8, 16, 16]], ids=str)
-@pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
-def test_no_pictures_with_endless_padding(name, shape, padding, group):
-    """An output without elements may have sides beyond all bounds: it is made, or refused."""
-    axes = len(shape) - 2
-    kernel = np.zeros([8, 8 // group] + [5] * axes, np.float32)
-    node = helper.make_node(name, ["x", "w"], ["y"], group=group, pads=([padding] + [1] * (axes - 1)) * 2)
+def convolve(name, shape, kernel, **attributes):
+    """A convolution's result in every configuration; None for a refusal that says something."""
+    node = helper.make_node(name, ["x", "w"], ["y"], **attributes)
     graph = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [onnx.ValueInfoProto(name="y")],
-        [numpy_helper.from_array(kernel, "w")])
+        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [onnx.ValueInfoProto(name="y")], [kernel])
     raw = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     for settings in CONFIGURATIONS:
         settings = {key: value for key, value in settings.items() if value != ""}
         try:
-            result = apus.InferenceSession(raw, apus.SessionOptions(**settings)).run(None, {"x": np.zeros(shape, np.float32)})[0]
+            yield apus.InferenceSession(raw, apus.SessionOptions(**settings)).run(None, {"x": np.zeros(shape, np.float32)})[0]
         except (apus.ApusError, ValueError) as error:
             assert str(error)
-        else:
-            assert result.size == 0
+            yield None
+
+
+@pytest.mark.parametrize("group, channels, stride", [(1, 8, 1), (8, 8, 1), (1, 32, 1), (1, 32, 2)])
+@pytest.mark.parametrize("padding", [1 << 58, 1 << 60, 1 << 61, (1 << 62) - 1])
+@pytest.mark.parametrize("sides", [[0], [16], [0, 16], [16, 16]], ids=str)
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
+def test_no_pictures_with_endless_padding(name, sides, padding, group, channels, stride):
+    """An output without elements may have sides beyond all bounds: it is made, or refused."""
+    axes = len(sides)
+    for side in (3, 4, 5) if group == 1 else (5,):
+        kernel = numpy_helper.from_array(np.zeros([channels, channels // group] + [side] * axes, np.float32), "w")
+        pads = ([padding] + [1] * (axes - 1)) * 2
+        for result in convolve(name, [0, channels, *sides], kernel, group=group, pads=pads, strides=[stride] * axes):
+            assert result is None or result.size == 0
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("batch", [0, 1])
+@pytest.mark.parametrize("window", [(1 << 62, 4), (1 << 62, 1 << 62), (1 << 40, 1 << 40), ((1 << 63) - 1, 3), (3, 1 << 61)], ids=str)
+@pytest.mark.parametrize("channels", [(16, 0), (0, 16), (0, 0), (32, 0)], ids=str)
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
+def test_endless_weights_without_elements(name, channels, window, batch, stride):
+    kernel = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[*channels, *window], raw_data=b"")
+    inputs = channels[0] if name == "ConvTranspose" else channels[1]
+    for result in convolve(name, [batch, inputs, 8, 8], kernel, strides=[stride, stride]):
+        assert result is None or result.size == 0 or not result.any()

@@ -81,7 +81,7 @@ struct WinogradTransforms: Pass {
         // Sizes that change from run to run: what convolutions of so many channels commonly see.
         let common = k < 128 ? 56 : k < 256 ? 28 : 14, axis = ConvolutionNode(node).isChannelsFirst ? 2 : 1
         let images = output[0].known ?? 1, spatial = kernel.indices.map { output[axis + $0].known ?? common }
-        let size: WinogradSize?, taps = kernel.reduce(1, *)
+        let size: WinogradSize?
         var phases = 1
         if isTransposed {
             guard case .ints(let values)? = node.attribute("strides") else { return [] }
@@ -94,6 +94,8 @@ struct WinogradTransforms: Pass {
             size = WinogradSize(window: kernel, images: images, output: spatial, inChannels: k, outChannels: n)
         }
         guard let size else { return [] }
+        // Windows of which a size was made are small; others, of weights without elements, may pass all numbers.
+        let taps = kernel.reduce(1, *)
         return (size.mayTransformInRun && !isTransposed ? [false, true] : [false]).flatMap { inRun in
             size.tiles.compactMap { tile in
                 guard let saved = size.saving(tile, inRun: inRun) else { return nil }
