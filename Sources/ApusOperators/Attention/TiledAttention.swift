@@ -104,7 +104,9 @@ final class TiledAttention: @unchecked Sendable {
         let heads = try sizes.batch.multiplied(by: sizes.heads)
         let tiles = (sizes.queries + tile - 1) / tile
         parts = heads >= context.threads ? 1 : max(1, min(tiles, context.threads))
-        let work = FloatProduct.saturatingProduct([heads, sizes.queries, sizes.keys, sizes.headSize &+ sizes.valueSize])
+        // Few queries take as long as reading keys and values.
+        let work = FloatProduct.saturatingProduct(
+            [heads, max(sizes.queries, ProductCuts.rowsInReading), sizes.keys, sizes.headSize &+ sizes.valueSize])
         chunks = context.threads > 1 && work >= FloatProduct.leastParallelWork
             ? max(1, min(try heads.multiplied(by: parts), context.threads * 2)) : 1
         let keyBytes = isDirect ? 0 : try scoreProduct.packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)

@@ -13,6 +13,8 @@ struct ProductCuts: Sendable {
     /// beyond, and as handing a piece to a thread. Measured on Zen 4.
     private static let readingCost = (near: 5.0, far: 10.0)
     private static let pieceCost = 20_000.0
+    /// Rows of A that are multiplied in the time it takes to read a B that is too large for a thread's own cache.
+    static let rowsInReading = 4
     /// Bytes of B that stay in a thread's own cache.
     private static let nearByteCount = 1024.0 * 1024
     /// Of pieces that are weighed against each other.
@@ -26,12 +28,13 @@ struct ProductCuts: Sendable {
         self.n = n
         let rowTiles = ProductCuts.parts(m, rows), panels = ProductCuts.parts(n, columns)
         var steps = (rows: max(1, rowTiles) * rows, columns: max(1, panels) * columns)
-        let work = FloatProduct.saturatingProduct([m, n, depth])
+        let isNear = Double(n) * Double(depth) * Double(elementSize) <= ProductCuts.nearByteCount
+        // Few rows take as long as reading B, even where that stays in a cache that threads share.
+        let work = FloatProduct.saturatingProduct([isNear ? m : max(m, ProductCuts.rowsInReading), n, depth])
         if threads > 1, work >= least {
             let wanted = min(threads * 4, max(2, work / (least / 2)))
             // A single row is multiplied with several panels at once, which small pieces do not have.
             let most = max(threads, min(m == 1 ? wanted : 2 * wanted, ProductCuts.mostPieces))
-            let isNear = Double(n) * Double(depth) * Double(elementSize) <= ProductCuts.nearByteCount
             // Of each term.
             let reading = (isNear ? ProductCuts.readingCost.near : ProductCuts.readingCost.far) * Double(elementSize) / 4
             let handing = ProductCuts.pieceCost / Double(max(1, depth))

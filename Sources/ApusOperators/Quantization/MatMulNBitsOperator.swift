@@ -133,7 +133,10 @@ struct MatMulNBitsOperator: Operator {
         let (k, n, blocks, hasBias, depth) = (k, n, blocks, context.has(5), try blocks.multiplied(by: blockSize))
         let numberBytes = try rows.multiplied(by: blocks).multiplied(by: 4).roundedUp(to: Storage.alignment)
         let codeBytes = try rows.multiplied(by: depth).roundedUp(to: Storage.alignment)
-        let isParallel = context.threads > 1 && FloatProduct.saturatingProduct([rows, n, k]) >= IntegerProduct.leastParallelWork
+        // Few rows take as long as reading the codes.
+        let isParallel = context.threads > 1
+            && (FloatProduct.saturatingProduct([rows, n, k]) >= IntegerProduct.leastParallelWork
+                || packed.byteCount >= MatMulNBitsOperator.leastParallelByteCount)
         let step = isParallel ? max(1, (panels + context.threads * 4 - 1) / (context.threads * 4)) : panels
         // Rows are quantised on several threads where there are many of them.
         let rowStep = isParallel && rows >= 16 ? (rows + context.threads - 1) / context.threads : rows
@@ -158,6 +161,9 @@ struct MatMulNBitsOperator: Operator {
             }
         }
     }
+
+    /// Bytes of packed codes that take longer to read than a thread to wake.
+    private static let leastParallelByteCount = 1 << 18
 
     private func prepareFloat(_ context: PrepareContext) throws -> any PreparedNode {
         let rows = try context.shape(0).count / k

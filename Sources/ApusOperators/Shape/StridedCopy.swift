@@ -32,6 +32,8 @@ final class StridedCopy: Sendable {
     private let isTransposition: Bool
     /// Bytes that are moved at once: of one run, or of one element.
     private let unit: Int
+    /// Bytes of a run in the last row: fewer where a row is a piece of a long run.
+    private let lastUnit: Int
     private let rowsPerTask: Int
     private let tasksPerPlane: Int
     private let planesPerTask: Int
@@ -66,14 +68,28 @@ final class StridedCopy: Sendable {
         let isElement = [1, 2, 4, 8, 16].contains(unit)
         inner = isElement ? .elements : .runs
         let none = Axis(extent: 1, source: 0, target: 0)
-        columns = axes.popLast() ?? none
-        // Where columns lie apart in the source, rows along the source's own direction share its cache lines.
-        if let index = axes.indices.filter({ axes[$0].source != 0 }).min(by: { abs(axes[$0].source) < abs(axes[$1].source) }),
-            !runs || isElement, abs(axes[index].source) < abs(columns.source)
-        {
-            rows = axes.remove(at: index)
+        let piece = StridedCopy.taskByteCount
+        if runs, !isElement, unit >= 2 * piece {
+            // A long run is cut into pieces, each a row.
+            let pieces = unit / piece + (unit % piece == 0 ? 0 : 1)
+            rows = Axis(extent: pieces, source: piece, target: piece)
+            columns = none
+            lastUnit = unit - (pieces - 1) * piece
+            unit = piece
         } else {
-            rows = axes.popLast() ?? none
+            lastUnit = unit
+            let last = axes.popLast() ?? none
+            // Where columns lie apart in the source, rows along the source's own direction share its cache lines.
+            if let index = axes.indices.filter({ axes[$0].source != 0 }).min(by: { abs(axes[$0].source) < abs(axes[$1].source) }),
+                !runs || isElement, abs(axes[index].source) < abs(last.source)
+            {
+                (rows, columns) = (axes.remove(at: index), last)
+            } else if runs, !isElement, axes.isEmpty {
+                // What threads share is rows.
+                (rows, columns) = (last, none)
+            } else {
+                (rows, columns) = (axes.popLast() ?? none, last)
+            }
         }
         self.unit = unit
         isTransposition = isElement && unit < 16 && columns.extent >= 2 && rows.extent >= 2 && columns.target == unit
@@ -81,13 +97,16 @@ final class StridedCopy: Sendable {
             && rows.target >= unit &* columns.extent && rows.target % unit == 0
         outer = axes
         outerCount = axes.reduce(1) { $0 &* $1.extent }
-        // A task moves about 64 KiB; how the work is cut depends on the shape alone.
-        let rowBytes = max(1, columns.extent &* unit)
-        let wanted = max(1, 65536 / rowBytes)
-        rowsPerTask = rows.extent <= wanted ? rows.extent : max(16, wanted / 16 * 16)
+        // How the work is cut depends on the shape alone. Tiles of elements have 16 rows.
+        let rowBytes = max(1, columns.extent &* unit), least = isElement ? 16 : 1
+        let wanted = max(1, piece / rowBytes)
+        rowsPerTask = rows.extent <= wanted ? rows.extent : max(least, wanted / least * least)
         tasksPerPlane = (rows.extent + rowsPerTask - 1) / rowsPerTask
         planesPerTask = tasksPerPlane > 1 ? 1 : max(1, wanted / max(1, rows.extent))
     }
+
+    /// Bytes that a task moves, about.
+    private static let taskByteCount = 65536
 
     /// A copy of a box that lies contiguously in the target.
     convenience init(toContiguous extents: [Int], source: [Int], sourceStart: Int = 0, width: Int) {
@@ -174,8 +193,9 @@ final class StridedCopy: Sendable {
             for row in range {
                 var from = source + row &* rows.source
                 var to = target + row &* rows.target
+                let byteCount = row == rows.extent - 1 ? lastUnit : unit
                 for _ in 0..<columns.extent {
-                    to.copyMemory(from: from, byteCount: unit)
+                    to.copyMemory(from: from, byteCount: byteCount)
                     from += columns.source
                     to += columns.target
                 }

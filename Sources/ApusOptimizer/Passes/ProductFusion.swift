@@ -10,6 +10,10 @@ struct ProductFusion: RewritePass {
         let product = Pattern.node(
             "product", ops: ["MatMul"], domain: "apus",
             inputs: [.any("a"), .any("b"), .optional("bias"), .optional("residual")], isCommutative: false)
+        let blocked = Pattern.node(
+            "product", ops: ["MatMulNBits"], domain: "com.microsoft",
+            inputs: [.any("a"), .any("b"), .any("scales"), .optional("zero_points"), .optional("g_idx"), .optional("bias")],
+            isCommutative: false)
         return [
             Rule(.op("MatMul", .any("a"), .any("b"), as: "product"), own),
             Rule(.op("Gemm", .any("a"), .any("b"), .optional("c"), as: "product"), ownGemm),
@@ -18,6 +22,7 @@ struct ProductFusion: RewritePass {
             Rule(.op("Mul", product, .any("other"), as: "last"), takeFactor),
             Rule(.oneOf(["Div"], product, .any("other"), as: "last"), takeFactor),
             Rule(.op("Add", product, .any("other"), as: "last"), takeBias),
+            Rule(.op("Add", blocked, .any("other"), as: "last"), takeBlockedBias),
             Rule(.op("Add", product, .any("other"), as: "last"), takeResidual),
             Rule(.node("last", ops: EpilogueActivation.operators, domain: "", inputs: [product], isCommutative: false), takeActivation),
             Rule(.node("last", ops: EpilogueActivation.contributedOperators, domain: "com.microsoft", inputs: [product], isCommutative: false), takeActivation),
@@ -190,6 +195,17 @@ struct ProductFusion: RewritePass {
             let bias = ProductFusion.bias(try match.value("other"), for: last.outputs.first ?? nil, editor, context)
         else { return .inapplicable }
         return try extend(match, editor, inputs: [2: bias])
+    }
+
+    /// A bias behind a product of float32 with weights of few bits, whose node has a place for it.
+    @Sendable private func takeBlockedBias(_ match: Match, _ editor: GraphEditor, _ context: PassContext) throws -> Outcome {
+        let node = try match.node("product", editor), last = try match.node("last", editor)
+        let result = node.outputs.first ?? nil
+        guard node.inputs.count <= 5 || node.inputs[5] == nil, context.elementType(result) == .float32,
+            context.sameShape(result, last.outputs.first ?? nil),
+            let bias = ProductFusion.bias(try match.value("other"), for: last.outputs.first ?? nil, editor, context)
+        else { return .inapplicable }
+        return try extend(match, editor, inputs: [5: bias])
     }
 
     @Sendable private func takeResidual(_ match: Match, _ editor: GraphEditor, _ context: PassContext) throws -> Outcome {

@@ -48,5 +48,11 @@ import Testing
     @Test func smallWorkAndOneThreadAreNotCut() {
         #expect(cuts((64, 64, 64, 8), elementSize: 4).count == 1)
         #expect(cuts((1000, 1000, 1000, 1), elementSize: 4).count == 1)
+        #expect(cuts((1, 128, 784, 2), elementSize: 4).count == 1)
+    }
+
+    @Test func aRowIsCutWhereReadingTakesLong() {
+        #expect(cuts((1, 512, 512, 2), elementSize: 4).count == 1)
+        #expect(cuts((1, 576, 512, 2), elementSize: 4).count > 1)
     }
 }

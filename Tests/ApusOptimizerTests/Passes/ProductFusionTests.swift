@@ -75,6 +75,25 @@ import Testing
         #expect(try expectSame(builder.graph).operators.filter { $0 == "Add" }.count == 2)
     }
 
+    @Test mutating func biasesJoinWeightsOfFewBits() throws {
+        func graph(_ other: [Int]) throws -> Graph {
+            let builder = GraphBuilder()
+            let x = builder.input("x", .float32, [2, 3, 32])
+            let codes = builder.constant(try Tensor(.uint8, [5, 2, 8], (0..<80).map { UInt8(truncatingIfNeeded: $0 * 37) }))
+            let product = builder.node(
+                "MatMulNBits", [x, codes, try constant(builder, [5, 2])], ["K": .int(32), "N": .int(5), "bits": .int(4), "block_size": .int(16)],
+                domain: "com.microsoft", opset: 1)
+            let biased = builder.node("Add", [try constant(builder, other), product])
+            builder.output(builder.node("Add", [biased, try constant(builder, [5])]), "y")
+            return builder.graph
+        }
+        // The second has no place any more.
+        for bias in [[5], [1, 1, 5]] {
+            #expect(try expectSame(graph(bias), tolerance: 0).operators == ["com.microsoft.MatMulNBits", "Add"])
+        }
+        #expect(try expectSame(graph([3, 5]), tolerance: 0).operators == ["com.microsoft.MatMulNBits", "Add", "Add"])
+    }
+
     @Test mutating func vectorsAreLeftAlone() throws {
         let builder = GraphBuilder()
         let x = builder.input("x", .float32, [4])
