@@ -22,7 +22,7 @@ package struct Optimizer {
 
     /// The passes in the order in which they run, each with the least level that asks for it.
     package static let pipeline: [(level: Int32, pass: any Pass)] = [
-        (1, ConstantFolding(keepsQuantized: true)),
+        (1, ConstantFolding(keepsQuantized: true, keepsNarrow: true)),
         (1, NoOpRemoval()),
         (1, CommonSubexpressions()),
         (1, TransposeCancelling()),
@@ -33,12 +33,14 @@ package struct Optimizer {
         (2, QuantizedProducts()),
         (2, QuantizedElementwise()),
         (2, QuantizedRows()),
-        (1, ConstantFolding()),
+        (1, ConstantFolding(keepsNarrow: true)),
     ] + GatedActivation.passes.map { (2, $0) } + [
         (2, GroupNormalizationForm()),
         (2, NormalizationScale()),
         (2, GeluFusion()),
         (2, OwnConvolutions()),
+        // Before what follows looks for constant weights; products are made later.
+        (2, NarrowWeights()),
         (2, ConvolutionPadding()),
         (2, ConvolutionScale()),
         (2, ConvolutionInputScale()),
@@ -50,7 +52,7 @@ package struct Optimizer {
         (2, ProductFusion()),
         (2, NarrowWeights()),
         (99, TransposeCancelling()),
-        (99, ConstantFolding()),
+        (1, ConstantFolding()),
         (99, CommonSubexpressions()),
         (99, WinogradTransforms()),
         (99, ChannelsFirstInput()),

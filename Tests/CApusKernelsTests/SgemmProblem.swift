@@ -113,7 +113,7 @@ final class SgemmCall {
     init(
         _ problem: SgemmProblem, kernel: UnsafePointer<apus_sgemm_kernel>, m: Int, n: Int, form: SgemmForm,
         packed: GuardedBuffer<Float>? = nil, edge: GuardedBuffer<Float>.Edge = .end, withBias: Bool = true,
-        withResidual: Bool = false, cPitch: Int = 0
+        withResidual: Bool = false, cPitch: Int = 0, widen: (apus_to_f32_fn, size: Int)? = nil
     ) {
         (self.kernel, self.m, self.n) = (kernel, m, n)
         let (k, taps) = (problem.k, problem.taps)
@@ -176,6 +176,8 @@ final class SgemmCall {
         arguments.a_offsets = offsets?.constant
         arguments.a_zero = zero.constant
         arguments.b = self.packed.constant
+        arguments.b_widen = widen?.0
+        arguments.b_size = widen?.size ?? 0
         arguments.c = c.pointer
         arguments.c_stride = pitch
         arguments.epilogue.bias = withBias ? bias.constant : nil

@@ -171,6 +171,41 @@ struct SgemmKernel: CustomTestStringConvertible, Sendable {
         }
     }
 
+    /// B of two bytes and of one, with and without factors of the columns: the bits of B in floats.
+    @Test(arguments: SgemmKernel.all, [(1, 0), (1, 20), (1, 800), (9, 5), (3, 300)])
+    func narrowBGivesTheSameBits(kernel: SgemmKernel, shape: (taps: Int, k: Int)) throws {
+        let pointer = try kernel.require(), half = try #require(apus_half_select(0))
+        let n = kernel.nr + 7, factors = GuardedBuffer((0..<n).map { Float($0 % 7) * 0.3 - 1 })
+        for (format, size) in [(APUS_F16, 2), (APUS_F8E4M3FN, 1)] {
+            for m in [1, shape.k == 20 ? 530 : kernel.mr + 1] {
+                let problem = SgemmProblem(m: m, n: n, k: shape.k, taps: shape.taps, padding: shape.taps > 1, seed: 9)
+                let wide = problem.packed(for: pointer, n: n), narrow = GuardedBuffer<UInt8>(count: wide.count * size)
+                apus_half_from_f32(half, format)?(wide.count, wide.constant, narrow.pointer, true)
+                let widen = try #require(apus_half_to_f32(half, format))
+                for isScaled in [false, true] {
+                    widen(wide.count, narrow.pointer, wide.pointer)
+                    if isScaled {
+                        for column in 0..<n {
+                            let first = column / kernel.nr * shape.taps * shape.k * kernel.nr + column % kernel.nr
+                            for row in 0..<(shape.taps * shape.k) { wide[first + row * kernel.nr] *= factors[column] }
+                        }
+                    }
+                    for form in SgemmForm.allCases where shape.taps == 1 || form == .indirect || form == .windowed {
+                        let expected = SgemmCall(problem, kernel: pointer, m: m, n: n, form: form, packed: wide, withResidual: true)
+                        expected.run()
+                        let call = SgemmCall(
+                            problem, kernel: pointer, m: m, n: n, form: form, packed: wide, withResidual: true, widen: (widen, size))
+                        call.arguments.b = UnsafeRawPointer(narrow.pointer).assumingMemoryBound(to: Float.self)
+                        call.arguments.b_scale = isScaled ? factors.constant : nil
+                        call.run()
+                        #expect(call.c.elements.map(\.bitPattern) == expected.c.elements.map(\.bitPattern), "\(form) \(m) rows, \(size) bytes")
+                        #expect(call.areBuffersIntact && narrow.isIntact && factors.isIntact)
+                    }
+                }
+            }
+        }
+    }
+
     // MARK: Packing
 
     @Test(arguments: SgemmKernel.all)

@@ -39,7 +39,9 @@ struct ColumnTransposedConvolution: @unchecked Sendable {
     }
 
     /// `axes` must be those that `pays` accepts.
-    init(_ context: PrepareContext, axes: [TransposedAxis], batch: Int, inChannels: Int, outChannels: Int) throws {
+    init(
+        _ context: PrepareContext, axes: [TransposedAxis], batch: Int, inChannels: Int, outChannels: Int, weights: ElementType
+    ) throws {
         self.batch = batch
         self.inChannels = inChannels
         self.outChannels = outChannels
@@ -61,7 +63,7 @@ struct ColumnTransposedConvolution: @unchecked Sendable {
         // One row of many columns is cut by columns instead.
         let isCut = isParallel && chunks == 1
         product = try FloatProduct(
-            levels: context.levels, m: try blockRows.multiplied(by: width.input), n: columns, k: inChannels,
+            levels: context.levels, m: try blockRows.multiplied(by: width.input), n: columns, k: inChannels, weights: weights,
             threads: isCut ? context.threads : 1)
         columnsByteCount = try product.m.multiplied(by: columns).multiplied(by: 4).roundedUp(to: Storage.alignment)
         scratchByteCount = try columnsByteCount.adding(product.workspaceByteCount).roundedUp(to: Storage.alignment)
@@ -70,26 +72,35 @@ struct ColumnTransposedConvolution: @unchecked Sendable {
 
     let workspaceByteCount: Int
 
-    /// Packs ONNX's weights [input channels, output channels, height, width], each output channel's times its scale. `ordered`:
-    /// memory for all of them.
-    func pack(
-        _ weights: UnsafePointer<Float>, scale: UnsafePointer<Float>?, to packed: UnsafeMutablePointer<Float>,
-        ordered: UnsafeMutablePointer<Float>
-    ) {
-        let columns = taps * outChannels
+    /// Packs ONNX's weights [input channels, output channels, height, width] of the product's type. `ordered`: memory for all of them.
+    func pack(_ weights: UnsafeRawPointer, to packed: UnsafeMutableRawPointer, ordered: UnsafeMutableRawPointer) {
+        let columns = taps * outChannels, size = product.elementSize
+        // An image's taps and channels change places.
         for inner in 0..<inChannels {
-            let from = weights + inner * columns, to = ordered + inner * columns
-            for channel in 0..<outChannels {
-                let factor = scale?[channel] ?? 1
-                for tap in 0..<taps { to[tap * outChannels + channel] = from[channel * taps + tap] * factor }
-            }
+            _ = apus_transpose_2d(
+                size, outChannels, taps, weights + inner * columns * size, taps, ordered + inner * columns * size, outChannels)
         }
-        product.pack(UnsafePointer(ordered), rowStride: columns, columnStride: 1, to: packed)
+        if product.weights == .float32 {
+            product.pack(
+                ordered.assumingMemoryBound(to: Float.self), rowStride: columns, columnStride: 1,
+                to: packed.assumingMemoryBound(to: Float.self))
+        } else {
+            product.packNarrow(ordered, rowStride: columns, columnStride: 1, to: packed)
+        }
     }
 
-    /// Convolves with weights as `pack` makes them. `residual` lies as the output does and must not overlap it.
+    /// The factors of the columns from those of the output channels.
+    func columnFactors(_ factors: Tensor, _ budget: MemoryBudget) throws -> Storage {
+        let bytes = outChannels * 4
+        let storage = try Storage.allocate(byteCount: try taps.multiplied(by: bytes), budget: budget, purpose: "factors of columns")
+        for tap in 0..<taps { (storage.base + tap * bytes).copyMemory(from: factors.pointer, byteCount: bytes) }
+        return storage
+    }
+
+    /// Convolves with weights as `pack` makes them. `factors`: of the columns, for narrow weights; `residual` lies as the output does
+    /// and must not overlap it.
     func run(
-        input: UnsafePointer<Float>, panels: UnsafePointer<Float>, bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
+        input: UnsafePointer<Float>, panels: UnsafePointer<Float>, factors: UnsafePointer<Float>?, bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
         activation: PreparedActivation, output: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer, pool: ThreadPool
     ) {
         let rowOut = width.output * outChannels
@@ -105,7 +116,7 @@ struct ColumnTransposedConvolution: @unchecked Sendable {
                 for row in stride(from: rows.lowerBound, to: rows.upperBound, by: blockRows) {
                     let count = min(blockRows, rows.upperBound - row)
                     multiply(
-                        input + (image * height.input + row) * width.input * inChannels, rows: count * width.input, panels, columns,
+                        input + (image * height.input + row) * width.input * inChannels, rows: count * width.input, panels, factors, columns,
                         pool: chunks == 1 ? pool : nil)
                     for index in 0..<count {
                         addColumns(columns + index * width.input * taps * outChannels, of: row + index, to: target, first..<end)
@@ -145,12 +156,14 @@ struct ColumnTransposedConvolution: @unchecked Sendable {
     }
 
     private func multiply(
-        _ input: UnsafePointer<Float>, rows: Int, _ panels: UnsafePointer<Float>, _ columns: UnsafeMutablePointer<Float>, pool: ThreadPool?
+        _ input: UnsafePointer<Float>, rows: Int, _ panels: UnsafePointer<Float>, _ factors: UnsafePointer<Float>?,
+        _ columns: UnsafeMutablePointer<Float>, pool: ThreadPool?
     ) {
         let workspace = UnsafeMutableRawPointer(columns) + columnsByteCount
         var args = product.arguments(aStride: inChannels, cStride: product.n)
         args.a = input
         args.b = panels
+        args.b_scale = factors
         args.c = columns
         if let pool, rows == product.m {
             product.run(args, workspace: workspace, pool: pool)

@@ -77,7 +77,8 @@ struct ConvTransposeOperator: Operator {
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
-        let type = try context.commonType(0..<5)
+        let type = try context.commonType(isFused ? [0, 2, 3, 4] : [0, 1, 2, 3, 4])
+        if isFused { _ = try context.type(1, oneOf: [type] + NarrowProduct.types) }
         _ = try context.type(0, oneOf: isFused ? [.float32, .float16, .bfloat16] : [.float32, .float16, .bfloat16, .float64])
         guard let x = try context.dimensions(0, rank: 3...), let w = try context.dimensions(1, rank: 3...) else {
             return [ValueInfo(type, .unknown)]
@@ -147,7 +148,8 @@ struct ConvTransposeOperator: Operator {
         // Nothing bounds the sizes of an output without elements.
         if try context.outputShape(0).count == 0 { return PreparedKernel("nothing") { _ in } }
         if try context.type(0) == .float64 { return try prepareGeneric(Double.self, context) }
-        return try context.throughFloat32(prepareFloat32)
+        // Narrow constant weights stay as they are, or are widened when they are packed.
+        return try context.through(.float32, NarrowProduct.types, except: context.constant(1) == nil ? [] : [1], prepareFloat32)
     }
 
     private func axes(_ context: PrepareContext) throws -> [TransposedAxis] {

@@ -3,11 +3,15 @@ import CApusKernels
 
 /// A float32 convolution of channels-last images, made ready: kernel, packed weights, table, cuts.
 ///
-/// The weights are given as ONNX has them, [output channels, input channels of a group, kernel...].
+/// The weights are given as ONNX has them, [output channels, input channels of a group, kernel...]. Constant ones of a type of
+/// `NarrowProduct` stay as narrow when they are packed, and give the bits of weights widened at load. Widened at load are: those of
+/// depthwise and windowed convolutions, which are tiny, and those that Winograd's transforms keep transformed, which the pass of
+/// that name chooses as if all were of float32.
 final class FloatConvolution: @unchecked Sendable {
     private enum Method {
         /// One tap at its own place: a plain product over the pixels of all images.
         case pointwise(FloatProduct)
+        case narrowPointwise(NarrowProduct)
         /// Through a table, once for each image and group.
         case indirect(FloatProduct, Storage)
         case depthwise(UnsafePointer<apus_depthwise_kernel>)
@@ -28,6 +32,8 @@ final class FloatConvolution: @unchecked Sendable {
     /// Packed weights, where they are constant.
     private let packed: Storage?
     private let packedByteCount: Int
+    /// Factors of the output channels with which narrow weights are multiplied when they are widened.
+    private let factors: Tensor?
     private let chunks: Int
     private let scratchByteCount: Int
     /// Scratch memory for `run`.
@@ -36,11 +42,23 @@ final class FloatConvolution: @unchecked Sendable {
     var kernelName: String {
         switch method {
         case .pointwise(let product): "conv_pointwise_" + String(cString: product.kernel.pointee.name)
-        case .indirect(let product, _): "conv_" + String(cString: product.kernel.pointee.name)
+        case .narrowPointwise(let product): "conv_pointwise_" + product.kernelName
+        case .indirect(let product, _):
+            "conv_" + String(cString: product.kernel.pointee.name) + (product.weights != .float32 ? " \(product.weights.name) weights" : "")
         case .depthwise(let kernel): String(cString: kernel.pointee.name)
         case .winograd(let convolution): convolution.name
         case .winogradInRun(let convolution): convolution.name
         case .windowed(let convolution): convolution.name
+        }
+    }
+
+    /// Whether the packed weights are of the type of the constant, narrower than float32.
+    private static func isNarrow(_ method: Method) -> Bool {
+        switch method {
+        case .pointwise(let product), .indirect(let product, _): product.weights != .float32
+        case .narrowPointwise: true
+        case .winogradInRun(let convolution): convolution.direct.weights != .float32
+        case .winograd, .windowed, .depthwise: false
         }
     }
 
@@ -68,6 +86,7 @@ final class FloatConvolution: @unchecked Sendable {
         _ = try batch.multiplied(by: geometry.inputPixels).multiplied(by: inChannels)
         _ = try batch.multiplied(by: pixels).multiplied(by: outChannels)
 
+        let type = context.constant(weights) == nil ? .float32 : try context.type(weights)
         let isWindowed = context.constant(weights) != nil
             && WindowedConvolution.accepts(geometry, group: group, inChannels: inChannels, outChannels: outChannels)
         if readsChannelsFirst, !isWindowed {
@@ -100,9 +119,9 @@ final class FloatConvolution: @unchecked Sendable {
                 levels: context.levels, tile: tile, geometry: geometry, images: batch, outChannels: outChannels)
             if winogradInRun && size.mayTransformInRun {
                 let convolution = try WinogradInRunConvolution(
-                    levels: context.levels, squares: squares, inChannels: inChannels, threads: context.threads)
+                    levels: context.levels, squares: squares, inChannels: inChannels, weights: type, threads: context.threads)
                 method = .winogradInRun(convolution)
-                packedByteCount = try convolution.direct.packedCount.multiplied(by: 4)
+                packedByteCount = try convolution.direct.packedCount.multiplied(by: convolution.direct.elementSize)
                 scratchByteCount = convolution.workspaceByteCount
             } else {
                 let convolution = try WinogradConvolution(
@@ -114,16 +133,18 @@ final class FloatConvolution: @unchecked Sendable {
             chunks = 1
         } else if geometry.isPointwise, group == 1 {
             let product = try FloatProduct(
-                levels: context.levels, m: try batch.multiplied(by: pixels), n: n, k: k, threads: context.threads)
-            method = .pointwise(product)
-            packedByteCount = product.packedCount * 4
-            scratchByteCount = product.workspaceByteCount
+                levels: context.levels, m: try batch.multiplied(by: pixels), n: n, k: k, weights: type, threads: context.threads)
+            let narrow = try NarrowProduct(levels: context.levels, product)
+            method = narrow.map { .narrowPointwise($0) } ?? .pointwise(product)
+            packedByteCount = try product.packedCount.multiplied(by: product.elementSize)
+            scratchByteCount = narrow?.workspaceByteCount ?? product.workspaceByteCount
             chunks = 1
         } else {
             let cuts = images >= 2 * context.threads ? 1 : context.threads
-            let product = try FloatProduct(levels: context.levels, m: pixels, n: n, k: k, taps: taps, rows: .table, threads: cuts)
+            let product = try FloatProduct(
+                levels: context.levels, m: pixels, n: n, k: k, taps: taps, rows: .table, weights: type, threads: cuts)
             method = .indirect(product, try geometry.table(pixelStride: inChannels, budget: context.packed.budget))
-            packedByteCount = try product.packedCount.multiplied(by: group).multiplied(by: 4)
+            packedByteCount = try product.packedCount.multiplied(by: group).multiplied(by: product.elementSize)
             scratchByteCount = product.sliceWorkspaceByteCount
             chunks = isParallel ? max(1, min(try images.multiplied(by: product.sliceCount), context.threads * 8)) : 1
         }
@@ -135,8 +156,12 @@ final class FloatConvolution: @unchecked Sendable {
             scale = (tensor, "scale \(tensor.storage.identifier)+\(tensor.offset)")
         }
         let key: String
+        let isNarrow = FloatConvolution.isNarrow(method)
+        factors = isNarrow ? scale?.0 : nil
+        if isNarrow { scale = nil }
         switch method {
         case .pointwise(let product), .indirect(let product, _): key = product.packedKey("conv group \(group) \(scale?.1 ?? "")")
+        case .narrowPointwise(let narrow): key = narrow.product.packedKey("conv group \(group)")
         case .depthwise: key = "depthwise \(scale?.1 ?? "")"
         case .winogradInRun(let convolution): key = convolution.direct.packedKey("conv group \(group) \(scale?.1 ?? "")")
         case .winograd(let convolution): key = convolution.packedKey(scale?.1 ?? "")
@@ -145,7 +170,11 @@ final class FloatConvolution: @unchecked Sendable {
         let method = method, byteCount = packedByteCount
         packed = try context.packed(weights, key: key) { tensor, budget in
             let storage = try Storage.allocate(byteCount: byteCount, budget: budget, purpose: "packed convolution weights")
-            // Narrow weights are widened for as long as they are being packed.
+            if isNarrow {
+                try FloatConvolution.packNarrow(method, tensor, to: storage.base, group: group, budget: budget)
+                return storage
+            }
+            // Other narrow weights are widened for as long as they are being packed.
             let tensor = try tensor.widened(budget)
             let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
             let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
@@ -161,7 +190,7 @@ final class FloatConvolution: @unchecked Sendable {
             }
             return storage
         }
-        if packed == nil, scale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
+        if packed == nil, weightScale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
         let scratch = try scratchByteCount.multiplied(by: chunks)
         workspaceByteCount = packed == nil ? try packedByteCount.roundedUp(to: Storage.alignment).adding(scratch) : scratch
     }
@@ -193,7 +222,28 @@ final class FloatConvolution: @unchecked Sendable {
                 for index in 0..<(taps * channels) { packed[index] *= scale[index % channels] }
             }
         case .winogradInRun(let convolution): pack(convolution.direct)
-        case .windowed, .winograd: break // pack their own weights, which are always constant
+        case .windowed, .winograd, .narrowPointwise: break // pack their own weights, which are always constant
+        }
+    }
+
+    private static func packNarrow(
+        _ method: Method, _ tensor: Tensor, to packed: UnsafeMutableRawPointer, group: Int, budget: MemoryBudget
+    ) throws {
+        let product: FloatProduct
+        switch method {
+        case .pointwise(let own), .indirect(let own, _): product = own
+        case .narrowPointwise(let own): product = own.product
+        case .winogradInRun(let own): product = own.direct
+        case .winograd, .windowed, .depthwise: return
+        }
+        let (k, n, taps, size) = (product.k, product.n, product.taps, product.elementSize)
+        let panel = taps == 1 ? nil : try Storage.allocate(
+            byteCount: try k.multiplied(by: taps).multiplied(by: Int(product.kernel.pointee.nr)).multiplied(by: size), budget: budget,
+            purpose: "a panel of reordered weights")
+        for index in 0..<group {
+            product.packNarrow(
+                tensor, offset: index * n * k * taps, tapStride: 1, rowStride: taps, columnStride: k * taps,
+                to: packed + index * product.packedCount * size, panel: panel?.base)
         }
     }
 
@@ -225,6 +275,13 @@ final class FloatConvolution: @unchecked Sendable {
             args.c = output
             args.epilogue = epilogue
             product.run(args, workspace: scratch, pool: pool)
+        case .narrowPointwise(let narrow):
+            var args = narrow.product.arguments(aStride: inChannels, cStride: outChannels)
+            args.a = input
+            args.b_scale = factorPointer
+            args.c = output
+            args.epilogue = epilogue
+            narrow.run(args, packed: UnsafeRawPointer(panels), workspace: scratch, pool: pool)
         case .indirect(let product, let table):
             runIndirect(product, table, input, panels, epilogue, output, scratch, pool)
         case .winograd(let convolution):
@@ -233,7 +290,7 @@ final class FloatConvolution: @unchecked Sendable {
                 output: output, scratch: scratch, pool: pool)
         case .winogradInRun(let convolution):
             convolution.run(
-                input: input, packed: panels, zeros: UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self)), epilogue: epilogue,
+                input: input, packed: panels, factors: factorPointer, zeros: UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self)), epilogue: epilogue,
                 output: output, scratch: scratch, pool: pool)
         case .windowed(let convolution):
             convolution.run(input: input, panels: panels, epilogue: epilogue, output: output, scratch: scratch, pool: pool)
@@ -243,6 +300,10 @@ final class FloatConvolution: @unchecked Sendable {
         withExtendedLifetime(activation) {}
     }
 
+    private var factorPointer: UnsafePointer<Float>? {
+        factors.map { UnsafePointer($0.pointer.assumingMemoryBound(to: Float.self)) }
+    }
+
     private func runIndirect(
         _ product: FloatProduct, _ table: Storage, _ input: UnsafePointer<Float>, _ panels: UnsafePointer<Float>,
         _ epilogue: apus_epilogue, _ output: UnsafeMutablePointer<Float>, _ scratch: UnsafeMutableRawPointer, _ pool: ThreadPool
@@ -250,7 +311,7 @@ final class FloatConvolution: @unchecked Sendable {
         let slices = product.sliceCount, jobs = batch * group * slices
         let perChunk = (jobs + chunks - 1) / max(chunks, 1)
         let imageIn = geometry.inputPixels * inChannels, imageOut = geometry.outputPixels * outChannels
-        let k = inChannels / group, n = outChannels / group
+        let k = inChannels / group, n = outChannels / group, factors = factorPointer
         var template = product.arguments(aStride: 0, cStride: outChannels)
         template.a_table = UnsafePointer(table.base.assumingMemoryBound(to: Int.self))
         template.a_zero = UnsafePointer(zeros.base.assumingMemoryBound(to: Float.self))
@@ -260,7 +321,8 @@ final class FloatConvolution: @unchecked Sendable {
             for job in (chunk * perChunk)..<max(chunk * perChunk, min(jobs, (chunk + 1) * perChunk)) {
                 let image = job / slices / group, part = job / slices % group
                 args.a = input + image * imageIn + part * k
-                args.b = panels + part * product.packedCount
+                args.b = product.panels(panels, part)
+                args.b_scale = factors.map { $0 + part * n }
                 args.c = output + image * imageOut + part * n
                 args.epilogue = epilogue
                 if let bias = epilogue.bias { args.epilogue.bias = bias + part * n }

@@ -16,7 +16,8 @@ struct TransposedAxis: Sendable {
 /// written twice. Where that wastes much, as one product whose columns are added up (`ColumnTransposedConvolution`); where the
 /// optimiser allows and it pays, all phases at once by Winograd's transforms (`WinogradConvolution`).
 ///
-/// The weights are given as ONNX has them, [input channels, output channels of a group, kernel...].
+/// The weights are given as ONNX has them, [input channels, output channels of a group, kernel...]. Constant ones of a type of
+/// `NarrowProduct` stay as narrow when they are packed, unless Winograd's transforms keep them transformed.
 final class FloatTransposedConvolution: @unchecked Sendable {
     /// Beyond this many phases the products are too small to be worth preparing.
     static let mostPhases = 1024
@@ -34,7 +35,7 @@ final class FloatTransposedConvolution: @unchecked Sendable {
         /// By axis: the first output position, how many follow.
         let first: [Int]
         let counts: [Int]
-        /// Floats before this phase's packed weights.
+        /// Elements before this phase's packed weights.
         let packedOffset: Int
     }
 
@@ -51,6 +52,8 @@ final class FloatTransposedConvolution: @unchecked Sendable {
     private let zeros: Storage
     private let packed: Storage?
     private let packedByteCount: Int
+    /// Factors of the output channels, or of the columns, with which narrow weights are multiplied when they are widened.
+    private let factors: Storage?
     /// Where weights are put in order before they are packed.
     private let orderedByteCount: Int
     private let resultByteCount: Int
@@ -85,6 +88,8 @@ final class FloatTransposedConvolution: @unchecked Sendable {
             throw ApusError(.memoryLimit, "the output needs \(outputBytes) bytes, the limit is \(budget.limit) bytes")
         }
 
+        let type = context.constant(weights) == nil ? .float32 : try context.type(weights)
+        var elementSize = type.bitWidth / 8
         var phases: [Phase] = [], packedCount = 0, most = 0, scratch = 0, mostTaps = 0
         let lanes = apus_sgemm_select(context.levels).map { Int($0.pointee.lanes) } ?? 1
         if context.constant(weights) != nil, group == 1, axes.allSatisfy({ $0.dilation == 1 }),
@@ -101,12 +106,13 @@ final class FloatTransposedConvolution: @unchecked Sendable {
             winograd = made
             columns = nil
             packedCount = made.packedByteCount / 4
+            elementSize = 4
             scratch = made.workspaceByteCount
         } else if context.constant(weights) != nil,
             ColumnTransposedConvolution.pays(axes, group: group, outChannels: outChannels, lanes: lanes)
         {
             let made = try ColumnTransposedConvolution(
-                context, axes: axes, batch: batch, inChannels: inChannels, outChannels: outChannels)
+                context, axes: axes, batch: batch, inChannels: inChannels, outChannels: outChannels, weights: type)
             winograd = nil
             columns = made
             packedCount = made.product.packedCount
@@ -148,7 +154,8 @@ final class FloatTransposedConvolution: @unchecked Sendable {
                 }, pixelStride: inChannels, budget: budget)
             let pixels = counts.reduce(1, &*)
             let product = try FloatProduct(
-                levels: context.levels, m: pixels, n: n, k: k, taps: taps.count, rows: .table, threads: context.threads)
+                levels: context.levels, m: pixels, n: n, k: k, taps: taps.count, rows: .table, weights: type,
+                threads: context.threads)
             phases.append(
                 Phase(product: product, table: table, taps: taps, first: first, counts: counts, packedOffset: packedCount))
             packedCount = try product.packedCount.multiplied(by: group).adding(packedCount)
@@ -157,8 +164,8 @@ final class FloatTransposedConvolution: @unchecked Sendable {
             mostTaps = max(mostTaps, taps.count)
         }
         self.phases = phases
-        packedByteCount = try packedCount.multiplied(by: 4).roundedUp(to: Storage.alignment)
-        orderedByteCount = try mostTaps.multiplied(by: k).multiplied(by: n).multiplied(by: 4).roundedUp(to: Storage.alignment)
+        packedByteCount = try packedCount.multiplied(by: elementSize).roundedUp(to: Storage.alignment)
+        orderedByteCount = try mostTaps.multiplied(by: k).multiplied(by: n).multiplied(by: elementSize).roundedUp(to: Storage.alignment)
         resultByteCount = phases.count > 1
             ? try most.multiplied(by: outChannels).multiplied(by: 4).roundedUp(to: Storage.alignment) : 0
 
@@ -171,6 +178,12 @@ final class FloatTransposedConvolution: @unchecked Sendable {
         }
         let all = axes.map { "\($0.kernel),\($0.stride),\($0.dilation),\($0.padBegin),\(min($0.stride, $0.output))" }.joined(separator: " ")
         let product = columns?.product ?? phases.first?.product
+        if let tensor = scale?.0, elementSize < 4 {
+            factors = try columns?.columnFactors(tensor, budget) ?? tensor.copied(budget: budget).storage
+            scale = nil
+        } else {
+            factors = nil
+        }
         let form = winograd?.packedKey("") ?? (columns == nil ? "" : "columns ") + (product?.packedKey("") ?? "")
         let key = "transposed \(form) \(all) group \(group) \(scale?.1 ?? "")"
         let (packedBytes, orderedBytes, wholeTaps) = (packedByteCount, orderedByteCount, axes.map(\.kernel).reduce(1, &*))
@@ -178,39 +191,52 @@ final class FloatTransposedConvolution: @unchecked Sendable {
         packed = try context.packed(weights, key: key) { tensor, budget in
             let storage = try Storage.allocate(byteCount: packedBytes, budget: budget, purpose: "packed convolution weights")
             let ordered = try Storage.allocate(byteCount: orderedBytes, budget: budget, purpose: "reordered convolution weights")
-            let source = UnsafePointer(tensor.pointer.assumingMemoryBound(to: Float.self))
-            let target = storage.base.assumingMemoryBound(to: Float.self), own = ordered.base.assumingMemoryBound(to: Float.self)
-            let factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
             if let winograd {
-                try winograd.pack(transposed: source, axes, scale: factors, to: target, budget: budget)
+                let wide = try tensor.widened(budget), factors = scale.map { UnsafePointer($0.0.pointer.assumingMemoryBound(to: Float.self)) }
+                try winograd.pack(
+                    transposed: UnsafePointer(wide.pointer.assumingMemoryBound(to: Float.self)), axes, scale: factors,
+                    to: storage.base.assumingMemoryBound(to: Float.self), budget: budget)
             } else if let columns {
-                columns.pack(source, scale: factors, to: target, ordered: own)
+                columns.pack(tensor.pointer, to: storage.base, ordered: ordered.base)
+                if let scale {
+                    let factors = try columns.columnFactors(scale.0, budget)
+                    columns.product.scaleColumns(
+                        storage.base.assumingMemoryBound(to: Float.self), by: UnsafePointer(factors.base.assumingMemoryBound(to: Float.self)))
+                }
             } else {
                 FloatTransposedConvolution.pack(
-                    phases, source, scale: scale?.0, to: target, ordered: own, group: group, k: k, n: n, taps: wholeTaps)
+                    phases, tensor.pointer, scale: scale?.0, to: storage.base, ordered: ordered.base, group: group, k: k, n: n,
+                    taps: wholeTaps)
             }
             return storage
         }
-        if packed == nil, scale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
+        if packed == nil, weightScale != nil { throw ApusError(.invalidModel, "weight_scale needs constant weights") }
         let own = packed == nil ? try packedByteCount.adding(orderedByteCount) : 0
         workspaceByteCount = try own.adding(resultByteCount).adding(scratch)
     }
 
     private static func pack(
-        _ phases: [Phase], _ weights: UnsafePointer<Float>, scale: Tensor?, to packed: UnsafeMutablePointer<Float>,
-        ordered: UnsafeMutablePointer<Float>, group: Int, k: Int, n: Int, taps: Int
+        _ phases: [Phase], _ weights: UnsafeRawPointer, scale: Tensor?, to packed: UnsafeMutableRawPointer,
+        ordered: UnsafeMutableRawPointer, group: Int, k: Int, n: Int, taps: Int
     ) {
         for phase in phases {
+            let product = phase.product, size = product.elementSize
             for part in 0..<group {
                 for (position, tap) in phase.taps.enumerated() {
                     for inner in 0..<k {
-                        let source = weights + ((part * k + inner) * n) * taps + tap
-                        let target = ordered + (position * k + inner) * n
-                        for column in 0..<n { target[column] = source[column * taps] }
+                        let source = weights + (((part * k + inner) * n) * taps + tap) * size
+                        let target = ordered + (position * k + inner) * n * size
+                        _ = apus_transpose_2d(size, n, 1, source, taps, target, n)
                     }
                 }
-                let target = packed + phase.packedOffset + part * phase.product.packedCount
-                phase.product.pack(UnsafePointer(ordered), tapStride: k * n, rowStride: n, columnStride: 1, to: target)
+                let place = packed + (phase.packedOffset + part * product.packedCount) * size
+                if product.weights != .float32 {
+                    product.packNarrow(ordered, tapStride: k * n, rowStride: n, columnStride: 1, to: place)
+                    continue
+                }
+                let target = place.assumingMemoryBound(to: Float.self)
+                product.pack(
+                    ordered.assumingMemoryBound(to: Float.self), tapStride: k * n, rowStride: n, columnStride: 1, to: target)
                 if let scale {
                     phase.product.scaleColumns(
                         target, by: UnsafePointer(scale.pointer.assumingMemoryBound(to: Float.self)) + part * n)
@@ -233,7 +259,7 @@ final class FloatTransposedConvolution: @unchecked Sendable {
             let target = rest.assumingMemoryBound(to: Float.self)
             rest += packedByteCount
             FloatTransposedConvolution.pack(
-                phases, weights, scale: nil, to: target, ordered: rest.assumingMemoryBound(to: Float.self), group: group, k: k, n: n,
+                phases, weights, scale: nil, to: target, ordered: rest, group: group, k: k, n: n,
                 taps: axes.map(\.kernel).reduce(1, &*))
             rest += orderedByteCount
             panels = UnsafePointer(target)
@@ -248,9 +274,10 @@ final class FloatTransposedConvolution: @unchecked Sendable {
                 output: output, scratch: rest, pool: pool)
             return withExtendedLifetime(activation) {}
         }
+        let factors = factors.map { UnsafePointer($0.base.assumingMemoryBound(to: Float.self)) }
         if let columns {
             columns.run(
-                input: input, panels: panels, bias: bias, residual: residual, activation: activation, output: output, scratch: rest,
+                input: input, panels: panels, factors: factors, bias: bias, residual: residual, activation: activation, output: output, scratch: rest,
                 pool: pool)
             return withExtendedLifetime(activation) {}
         }
@@ -281,7 +308,9 @@ final class FloatTransposedConvolution: @unchecked Sendable {
                 args.epilogue.residual_stride = outChannels
                 for part in 0..<group {
                     args.a = input + image * imageIn + part * k
-                    args.b = panels + phase.packedOffset + part * phase.product.packedCount
+                    args.b = phase.product.panels(
+                        UnsafeRawPointer(panels) + phase.packedOffset * phase.product.elementSize, part)
+                    args.b_scale = factors.map { $0 + part * n }
                     args.c = target + part * n
                     args.epilogue.bias = bias.map { $0 + part * n }
                     args.epilogue.residual = added.map { $0 + part * n }

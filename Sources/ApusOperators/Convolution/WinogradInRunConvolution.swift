@@ -21,6 +21,8 @@ struct WinogradInRunConvolution: @unchecked Sendable {
     private let vStride: Int
     private let uStride: Int
     private let mStride: Int
+    /// Bytes of narrow weights of a panel that are widened before they are transformed.
+    private let wideByteCount: Int
     private let laneByteCount: Int
     let workspaceByteCount: Int
 
@@ -29,14 +31,14 @@ struct WinogradInRunConvolution: @unchecked Sendable {
     /// Bytes of transformed weights at a time: they should stay in L2 beside the sums.
     private static let weightByteCount = 384 << 10
 
-    /// `squares` must be those of 3×3 windows.
-    init(levels: UInt32, squares: WinogradSquares, inChannels: Int, threads: Int) throws {
+    /// `squares` must be those of 3×3 windows; `weights`: the type of the weights, as they stay in memory.
+    init(levels: UInt32, squares: WinogradSquares, inChannels: Int, weights: ElementType = .float32, threads: Int) throws {
         self.squares = squares
         self.inChannels = inChannels
         let (positions, outChannels, count) = (squares.positions, squares.outChannels, squares.count)
         let most = WinogradInRunConvolution.mostSquares, blocks = max(1, count / most + (count % most == 0 ? 0 : 1))
         block = count / blocks + (count % blocks == 0 ? 0 : 1)
-        direct = try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, taps: 9, rows: .table, threads: 1)
+        direct = try FloatProduct(levels: levels, m: block, n: outChannels, k: inChannels, taps: 9, rows: .table, weights: weights, threads: 1)
 
         let columns = Int(direct.kernel.pointee.nr)
         let fitting = max(8, WinogradInRunConvolution.weightByteCount / (positions * columns * 4))
@@ -50,16 +52,18 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         vStride = try block.multiplied(by: inChannels).adding(16).roundedUp(to: 16)
         uStride = depth * columns + 16
         mStride = try block.multiplied(by: columns).adding(16).roundedUp(to: 16)
-        laneByteCount = try uStride.adding(mStride).multiplied(by: positions * 4).roundedUp(to: Storage.alignment)
+        wideByteCount = weights == .float32 ? 0 : depth * columns * 9 * 4
+        laneByteCount = try uStride.adding(mStride).multiplied(by: positions * 4).adding(wideByteCount).roundedUp(to: Storage.alignment)
         workspaceByteCount = try vStride.multiplied(by: positions * 4).roundedUp(to: Storage.alignment)
             .adding(try laneByteCount.multiplied(by: lanes))
     }
 
     var name: String { "winograd_" + String(cString: squares.kernel.pointee.name) + "_in_run" }
 
-    /// Convolves with weights that are packed for `direct`. `zeros`: one for each input channel.
+    /// Convolves with weights that are packed for `direct`. `factors`: one for each output channel, by which narrow weights are
+    /// multiplied, or nil; `zeros`: one for each input channel.
     func run(
-        input: UnsafePointer<Float>, packed: UnsafePointer<Float>, zeros: UnsafePointer<Float>, epilogue: apus_epilogue,
+        input: UnsafePointer<Float>, packed: UnsafeRawPointer, factors: UnsafePointer<Float>?, zeros: UnsafePointer<Float>, epilogue: apus_epilogue,
         output: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer, pool: ThreadPool
     ) {
         let v = scratch.assumingMemoryBound(to: Float.self)
@@ -72,7 +76,7 @@ struct WinogradInRunConvolution: @unchecked Sendable {
                     input, channels: inChannels, zeros: zeros, begin + first, begin + rows * (piece + 1) / pieces,
                     to: v + first * inChannels, positionStride: vStride)
             }
-            let job = Job(begin: begin, rows: rows, v: UnsafePointer(v), packed: packed, epilogue: epilogue, output: output)
+            let job = Job(begin: begin, rows: rows, v: UnsafePointer(v), packed: packed, factors: factors, epilogue: epilogue, output: output)
             let columns = Int(direct.kernel.pointee.nr), outChannels = squares.outChannels, grains = outChannels / grain
             if lanes == 1 {
                 for first in stride(from: 0, to: outChannels, by: columns) {
@@ -98,7 +102,8 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         let begin: Int
         let rows: Int
         let v: UnsafePointer<Float>
-        let packed: UnsafePointer<Float>
+        let packed: UnsafeRawPointer
+        let factors: UnsafePointer<Float>?
         let epilogue: apus_epilogue
         let output: UnsafeMutablePointer<Float>
     }
@@ -109,7 +114,8 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         let (positions, outChannels) = (squares.positions, squares.outChannels)
         let u = own.assumingMemoryBound(to: Float.self), m = u + uStride * positions
         let begin = first % columns, isWhole = begin == 0 && (count == columns || channels.upperBound == outChannels)
-        let weights = job.packed + (first - begin) * 9 * inChannels
+        let size = direct.elementSize, panel = job.packed + (first - begin) * 9 * inChannels * size
+        let wide = wideByteCount == 0 ? nil : m + mStride * positions
         var args = apus_sgemm_args()
         args.m = job.rows
         args.n = count
@@ -119,23 +125,31 @@ struct WinogradInRunConvolution: @unchecked Sendable {
         args.c_stride = count
         for channel in stride(from: 0, to: inChannels, by: depth) {
             let part = min(depth, inChannels - channel)
+            var weights = (panel + channel * columns * size).assumingMemoryBound(to: Float.self), tapStride = inChannels * columns
+            if let wide {
+                tapStride = part * columns
+                direct.widen(
+                    panel + channel * columns * size, tapStride: inChannels * columns, rows: part, to: wide,
+                    factors: job.factors.map { $0 + (first - begin) }, columns: min(columns, outChannels - (first - begin)))
+                weights = UnsafePointer(wide)
+            }
             if isWhole {
-                apus_winograd_packed_weights(squares.kernel, weights + channel * columns, inChannels * columns, part * columns, u, uStride)
+                apus_winograd_packed_weights(squares.kernel, weights, tapStride, part * columns, u, uStride)
             } else {
                 for row in 0..<part {
                     apus_winograd_packed_weights(
-                        squares.kernel, weights + (channel + row) * columns + begin, inChannels * columns, count, u + row * columns, uStride)
+                        squares.kernel, weights + row * columns + begin, tapStride, count, u + row * columns, uStride)
                 }
             }
             args.k = part
             args.accumulate = channel > 0
             // The weights that are transformed next come from memory meanwhile, a piece of a tap with each position.
-            let following = channel + part < inChannels ? weights + (channel + part) * columns : weights + 9 * inChannels * columns
+            let following = panel + (channel + part < inChannels ? channel + part : 9 * inChannels) * columns * size
             let isLast = first - begin + columns >= outChannels && channel + part == inChannels, pieces = (positions + 8) / 9
-            args.ahead_size = part * columns * 4 / pieces
+            args.ahead_size = part * columns * size / pieces
             for position in 0..<positions {
                 args.ahead = isLast || position >= 9 * pieces ? nil
-                    : UnsafeRawPointer(following + position / pieces * inChannels * columns) + position % pieces * args.ahead_size
+                    : following + position / pieces * inChannels * columns * size + position % pieces * args.ahead_size
                 args.a = job.v + position * vStride + channel
                 args.b = UnsafePointer(u + position * uStride)
                 args.c = m + position * mStride

@@ -128,7 +128,8 @@ struct BatchedProduct: @unchecked Sendable {
         // Many products: each thread takes whole ones. Few large ones: each is cut.
         let takesWhole = count > 1 && (work < FloatProduct.leastParallelWork || count >= 2 * context.threads)
         let product = try FloatProduct(
-            levels: context.levels, m: m, n: n, k: k, rows: rows, threads: takesWhole ? 1 : context.threads)
+            levels: context.levels, m: m, n: n, k: k, rows: rows, weights: try context.type(b),
+            threads: takesWhole ? 1 : context.threads)
         let isParallel = takesWhole && context.threads > 1
             && FloatProduct.saturatingProduct([work, count]) >= FloatProduct.leastParallelWork
         let chunks = isParallel ? min(count, context.threads * 2) : 1
@@ -190,13 +191,15 @@ struct BatchedProduct: @unchecked Sendable {
     private func narrowCall(
         _ context: PrepareContext, _ product: FloatProduct, a: Int, b: Int, bias: Int?, residual: Int?, activation: FusedActivation
     ) throws -> Call {
-        guard
-            let narrow = try NarrowProduct(
-                levels: context.levels, product, type: try context.type(b), aColumnStride: aLayout.columnStride)
-        else { throw ApusError(.internal, "a product with weights of \(try context.type(b).name) has no kernel") }
+        guard let narrow = try NarrowProduct(levels: context.levels, product, aColumnStride: aLayout.columnStride) else {
+            throw ApusError(.internal, "a product with weights of \(try context.type(b).name) has no kernel")
+        }
         let bLayout = bLayout
-        let packed = try context.packed(b, key: narrow.packedKey("strides \(bLayout.rowStride) \(bLayout.columnStride)")) { tensor, budget in
-            try narrow.pack(tensor, rowStride: bLayout.rowStride, columnStride: bLayout.columnStride, budget: budget)
+        let packed = try context.packed(b, key: product.packedKey("strides \(bLayout.rowStride) \(bLayout.columnStride)")) { tensor, budget in
+            let storage = try Storage.allocate(
+                byteCount: try product.packedCount.multiplied(by: product.elementSize), budget: budget, purpose: "a packed matrix")
+            product.packNarrow(tensor, rowStride: bLayout.rowStride, columnStride: bLayout.columnStride, to: storage.base)
+            return storage
         }
         guard let packed else { throw ApusError(.internal, "weights of \(try context.type(b).name) are no constant") }
         let fused = activation.prepared(context.levels)

@@ -10,8 +10,11 @@ struct FloatProduct: @unchecked Sendable {
     let n: Int
     let k: Int
     let taps: Int
-    /// Floats of packed B.
+    /// Elements of packed B.
     let packedCount: Int
+    /// Type of packed B: float32, or a narrower one whose panels are widened a piece at a time, just before they are used.
+    let weights: ElementType
+    private let widen: apus_to_f32_fn?
     /// Bytes of scratch memory for `run`.
     let workspaceByteCount: Int
     private let cuts: ProductCuts
@@ -29,13 +32,21 @@ struct FloatProduct: @unchecked Sendable {
     /// Multiply-accumulates below which waking a thread costs more than it saves.
     static let leastParallelWork = 1 << 19
 
-    /// Throws where a size passes what memory can hold. `threads` 1: never cut; `least`: nor below so many multiply-accumulates.
+    /// Throws where a size passes what memory can hold. `weights`: float32 or one of `NarrowProduct.types`; `threads` 1: never cut;
+    /// `least`: nor below so many multiply-accumulates.
     init(
-        levels: UInt32, m: Int, n: Int, k: Int, taps: Int = 1, rows: Rows = .dense, threads: Int,
+        levels: UInt32, m: Int, n: Int, k: Int, taps: Int = 1, rows: Rows = .dense, weights: ElementType = .float32, threads: Int,
         least: Int = FloatProduct.leastParallelWork
     ) throws {
         guard let kernel = apus_sgemm_select(levels) else { throw ApusError(.internal, "there is no matrix product kernel") }
         self.kernel = kernel
+        self.weights = weights
+        widen = weights == .float32 ? nil : SmallFloatKernels.format(weights).flatMap { format in
+            apus_half_select(levels).flatMap { apus_half_to_f32($0, format) }
+        }
+        guard weights == .float32 || widen != nil && NarrowProduct.types.contains(weights) else {
+            throw ApusError(.internal, "there is no product with weights of \(weights.name)")
+        }
         self.m = m
         self.n = n
         self.k = k
@@ -58,6 +69,7 @@ struct FloatProduct: @unchecked Sendable {
         args.a_k_stride = rows == .strided ? 2 : 1
         args.a_table = rows == .table ? UnsafePointer<Int>(bitPattern: 64) : nil
         args.a_zero = marker
+        args.b_widen = widen
         args.c_stride = n
         sliceWorkspace = try Int(apus_sgemm_workspace_size(kernel, &args)).roundedUp(to: Storage.alignment)
 
@@ -77,7 +89,15 @@ struct FloatProduct: @unchecked Sendable {
 
     /// Names the packed form of B for caches.
     func packedKey(_ form: String) -> String {
-        "\(String(cString: kernel.pointee.name)) \(taps)x\(k)x\(n) \(form)"
+        "\(String(cString: kernel.pointee.name)) \(taps)x\(k)x\(n) \(weights.name) \(form)"
+    }
+
+    /// Bytes of an element of packed B.
+    var elementSize: Int { weights.bitWidth / 8 }
+
+    /// Packed B number `index` of those that follow one another from `base`, as the arguments want it.
+    func panels(_ base: UnsafeRawPointer, _ index: Int = 0) -> UnsafePointer<Float> {
+        (base + index * packedCount * elementSize).assumingMemoryBound(to: Float.self)
     }
 
     /// The arguments that do not change between runs, for dense A with `aStride` floats from row to row.
@@ -89,6 +109,8 @@ struct FloatProduct: @unchecked Sendable {
         args.taps = taps
         args.a_row_stride = aStride
         args.a_k_stride = aColumnStride
+        args.b_widen = widen
+        args.b_size = elementSize
         args.c_stride = cStride
         return args
     }
@@ -197,6 +219,19 @@ struct FloatProduct: @unchecked Sendable {
                 end = first
             }
         }
+    }
+
+    /// Widens `rows` rows of each tap of a panel of narrow B, of which `panel` points to the first and the taps lie `tapStride` elements
+    /// apart, into `target` [taps, rows, nr]; multiplies its `columns` columns by `factors`, where there are some.
+    func widen(
+        _ panel: UnsafeRawPointer, tapStride: Int, rows: Int, to target: UnsafeMutablePointer<Float>, factors: UnsafePointer<Float>?,
+        columns: Int
+    ) {
+        let nr = Int(kernel.pointee.nr)
+        for tap in 0..<taps {
+            widen?(rows * nr, panel + tap * tapStride * elementSize, target + tap * rows * nr)
+        }
+        if let factors { apus_sgemm_scale_rows(kernel, target, taps * rows, factors, columns) }
     }
 
     /// Multiplies column j of packed B by `factors[j]`.

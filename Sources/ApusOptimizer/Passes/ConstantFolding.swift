@@ -7,6 +7,8 @@ struct ConstantFolding: Pass {
     let name = "ConstantFolding"
     /// Whether DequantizeLinear stays, for the passes that look for it.
     var keepsQuantized = false
+    /// Whether what widens matrices of narrow floats stays, for the passes that take these as they are.
+    var keepsNarrow = false
 
     /// Results larger than this, and larger than what they are made of, stay in the graph: folding would trade a file's
     /// mapped pages for memory.
@@ -16,6 +18,7 @@ struct ConstantFolding: Pass {
         for index in editor.nodeIndices {
             let node = editor.graph.nodes[index]
             if keepsQuantized, node.isStandard("DequantizeLinear") { continue }
+            if keepsNarrow, widensMatrix(node, editor) { continue }
             // Inference has computed small results, those of shapes among them.
             let known = node.outputs.map { context.info($0)?.constant }
             if !node.outputs.isEmpty, zip(node.outputs, known).allSatisfy({ $0 == nil || $1 != nil }) {
@@ -33,6 +36,13 @@ struct ConstantFolding: Pass {
             }
             replace(index, node, results, editor)
         }
+    }
+
+    /// Whether the node brings a constant of narrow floats into wider ones, which has more than one axis, not counting those of length 1.
+    private func widensMatrix(_ node: Node, _ editor: GraphEditor) -> Bool {
+        guard node.isStandard("Cast") || node.isStandard("DequantizeLinear"), case .tensor(let tensor)? = editor.constant(node.inputs.first ?? nil)
+        else { return false }
+        return NarrowProduct.types.contains(tensor.type) && tensor.shape.dimensions.filter { $0 > 1 }.count > 1
     }
 
     private func replace(_ index: Int, _ node: Node, _ results: [Value?], _ editor: GraphEditor) {

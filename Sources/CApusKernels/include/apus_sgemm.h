@@ -89,6 +89,9 @@ typedef struct apus_sgemm_b {
 void apus_sgemm_pack_b(const apus_sgemm_kernel *kernel, const apus_sgemm_b *source, float *packed, size_t panel_begin,
                        size_t panel_end);
 
+/// Multiplies the first `columns` columns, nr at most, of `count` rows of a panel by their factors, and those beyond by 0.
+void apus_sgemm_scale_rows(const apus_sgemm_kernel *kernel, float *rows, size_t count, const float *factors, size_t columns);
+
 // MARK: A and the product
 
 /// One product. A is dense, indirect, or windowed:
@@ -110,6 +113,13 @@ typedef struct apus_sgemm_args {
 
   const float *b; ///< as packed by apus_sgemm_pack_b for the same kernel, taps, k and n
 
+  /// Not NULL: B is narrow. `b` points to elements of `b_size` bytes in the order of packed B, of which this makes floats (as an
+  /// apus_to_f32_fn does), a part of a panel at a time in the workspace, just before the rows are multiplied with it. `b_scale`:
+  /// NULL, or a factor for each column of B. Results have the bits of those with floats that were made beforehand.
+  void (*b_widen)(size_t n, const void *x, float *y);
+  size_t b_size;
+  const float *b_scale;
+
   float *c;          ///< row-major; must not overlap A or B
   size_t c_stride;   ///< floats from one row of C to the next, >= n
   bool accumulate;   ///< add the product to what C holds; bias, residual and activation then apply to the sum
@@ -121,7 +131,8 @@ typedef struct apus_sgemm_args {
 } apus_sgemm_args;
 
 /// Bytes of workspace that each concurrent apus_sgemm_run of these arguments wants; pointers in `args` are not read
-/// through, but whether they are NULL matters. Bounded (about 300 kB), independent of m and n, 0 in many cases.
+/// through, but whether they are NULL matters. Bounded (about 300 kB, and 200 kB for a narrow B), independent of m and n, 0 in
+/// many cases.
 size_t apus_sgemm_workspace_size(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args);
 
 /// Computes rows [m_begin, m_end) and columns [n_begin, n_end) of C.

@@ -15,6 +15,9 @@ enum {
   PACKED_PITCH = MOST_K_BLOCK + 16, // floats between rows of a packed A; no power of two, so that rows spread over L1's sets
   FUNCTION_FLOATS = 1 << 15, // of C, computed before the epilogue's function is called on them: 128 KiB
   PARTIAL_FLOATS = 3 << 15,  // of C at most in a block of partial sums: 384 KiB
+  NARROW_FLOATS = 3 << 15, // of A in a block at most where B is widened for each: 384 KiB, and of rows then
+  NARROW_ROWS = 512,
+  WIDENED_ROWS = 32,     // of a panel that are widened before they are scaled, while they are in L1
   FLATTEN_BELOW = 8,     // an indirect A with fewer channels is copied into rows of all taps: a tap's set-up costs more
 };
 
@@ -62,9 +65,37 @@ static bool packs_a(const apus_sgemm_args *args) {
   return args->a_k_stride != 1 && args->k > 1;
 }
 
-size_t apus_sgemm_workspace_size(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args) {
-  (void)kernel;
+/// Bytes of the workspace that packed rows of A take; widened B follows.
+static size_t packed_a_size(const apus_sgemm_args *args) {
   return packs_a(args) ? (size_t)ROW_BLOCK * PACKED_PITCH * sizeof(float) : 0;
+}
+
+size_t apus_sgemm_workspace_size(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args) {
+  const size_t block = kernel->k_block, depth = args->taps > 0 && args->k > block / args->taps ? block : args->taps * args->k;
+  return packed_a_size(args) + (args->b_widen ? depth * kernel->nr * sizeof(float) : 0);
+}
+
+/// Rows of A in a block whose sums have at most `terms` terms. Each block widens a narrow B anew.
+static size_t most_rows(const apus_sgemm_args *args, size_t terms) {
+  if (!args->b_widen || packs_a(args) || terms == 0) return ROW_BLOCK;
+  const size_t rows = NARROW_FLOATS / terms;
+  return rows < ROW_BLOCK ? ROW_BLOCK : rows > NARROW_ROWS ? NARROW_ROWS : rows;
+}
+
+/// Brings rows [at, at + rows) of the panel whose first column is n into floats.
+static void widen(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args, size_t n, size_t columns, size_t at, size_t rows,
+                  float *to) {
+  const size_t nr = kernel->nr;
+  const char *from = (const char *)args->b + (n * args->taps * args->k + at * nr) * args->b_size;
+  if (!args->b_scale) {
+    args->b_widen(rows * nr, from, to);
+    return;
+  }
+  for (size_t row = 0; row < rows; row += WIDENED_ROWS) {
+    const size_t count = rows - row < WIDENED_ROWS ? rows - row : WIDENED_ROWS;
+    args->b_widen(count * nr, from + row * nr * args->b_size, to + row * nr);
+    kernel->ops->scale_rows(to + row * nr, count, args->b_scale + n, columns);
+  }
 }
 
 /// memcpy of a few floats, without the call.
@@ -112,10 +143,10 @@ static void pack_a(const apus_sgemm_args *args, const block *which, size_t m, si
 
 /// Columns of C in a block of `rows` rows, a multiple of the panel's: as many as stay in cache until their sums are complete and
 /// the epilogue's function has come to them (the more at once the better); all, where neither matters.
-static size_t block_columns(const apus_sgemm_kernel *kernel, const plan *p, const apus_epilogue *e, size_t rows) {
+static size_t block_columns(const apus_sgemm_kernel *kernel, const plan *p, const apus_epilogue *e, size_t rows, size_t row_panels) {
   // One tile of rows: packed B is read once only, and best from one end to the other.
   if (rows <= kernel->mr && p->count > 1 && e->activation != APUS_ACTIVATION_FUNCTION)
-    return (rows == 1 ? kernel->ops->row_panels : 1) * kernel->nr;
+    return (rows == 1 ? row_panels : 1) * kernel->nr;
   size_t most = SIZE_MAX / 2;
   if (p->count > 1) most = PARTIAL_FLOATS / rows;
   if (e->activation == APUS_ACTIVATION_FUNCTION && FUNCTION_FLOATS / rows < most) most = FUNCTION_FLOATS / rows;
@@ -143,12 +174,15 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
   const float *residual = residual_is_c ? NULL : e->residual;
 
   apus_sgemm_tile tile = {.c_stride = args->c_stride, .epilogue = e};
-  const size_t row_blocks = divide_up(m_end - m_begin, ROW_BLOCK);
+  // Panels that a single row is multiplied with at once.
+  const size_t most_panels = args->b_widen ? 1 : kernel->ops->row_panels, b_size = args->b_widen ? args->b_size : sizeof(float);
+  float *const widened = args->b_widen ? (float *)((char *)workspace + packed_a_size(args)) : NULL;
+  const size_t row_blocks = divide_up(m_end - m_begin, most_rows(args, divide_up(depth, p.count)));
   for (size_t rb = 0; rb < row_blocks; rb++) {
     const size_t m = m_begin + part(m_end - m_begin, row_blocks, rb);
     const size_t rows = m_begin + part(m_end - m_begin, row_blocks, rb + 1) - m;
     const size_t row_tiles = divide_up(rows, mr);
-    const size_t width = block_columns(kernel, &p, e, rows);
+    const size_t width = block_columns(kernel, &p, e, rows, most_panels);
     for (size_t n_block = n_begin; n_block < n_end;) {
       const size_t n_last = n_end - n_block < width ? n_end : n_block + width;
       for (size_t i = 0; i < p.count; i++) {
@@ -170,21 +204,23 @@ void apus_sgemm_run(const apus_sgemm_kernel *kernel, const apus_sgemm_args *args
           tile.a_row_stride = args->a_row_stride;
           tile.offsets = args->a_offsets ? args->a_offsets + which.tap : NULL;
         }
-        const size_t row_panels = rows == 1 ? kernel->ops->row_panels : 1;
+        const size_t row_panels = rows == 1 ? most_panels : 1;
         size_t columns;
         for (size_t n = n_block; n < n_last; n += columns) {
           const size_t panels = (n_last - n) / nr >= row_panels ? row_panels : 1;
           columns = n_last - n < panels * nr ? n_last - n : panels * nr;
           tile.columns = columns;
-          tile.b = args->b + n * depth + (which.tap * k + which.at) * nr;
+          const size_t b_at = n * depth + (which.tap * k + which.at) * nr;
+          tile.b = widened ? widened : args->b + b_at;
+          if (widened) widen(kernel, args, n, columns, which.tap * k + which.at, which.taps * which.k, widened);
           tile.b_panel = nr * depth;
           tile.bias = e->bias ? e->bias + n : NULL;
           // While this panel is used, the next one, or what follows the product, is brought into L2, a share by each tile of rows.
           const size_t terms = tile.taps * tile.k;
-          const char *ahead = (const char *)tile.b;
+          const char *ahead = (const char *)args->b + b_at * b_size;
           size_t share = 0;
           if (n + columns < n_end) {
-            if (row_tiles > 1) ahead = (const char *)(tile.b + nr * depth), share = terms * nr * sizeof(float) / row_tiles;
+            if (row_tiles > 1) ahead += nr * depth * b_size, share = terms * nr * b_size / row_tiles;
           } else if (tile.last && args->ahead) {
             ahead = args->ahead, share = args->ahead_size / row_tiles;
           }

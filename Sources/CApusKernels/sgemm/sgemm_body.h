@@ -121,8 +121,16 @@ SGEMM_TILES(SGEMM_DEFINE)
 
 static void SGEMM_JOIN(sgemm_, SGEMM_NAME, row)(const apus_sgemm_tile *tile) { SGEMM_BODY(tile, 1, SGEMM_WIDEST); }
 
+static void SGEMM_JOIN(sgemm_, SGEMM_NAME, scale_rows)(float *rows, size_t count, const float *factors, size_t columns) {
+  vf factor[SGEMM_VECTORS];
+  SGEMM_UNROLL for (size_t j = 0; j < SGEMM_VECTORS; j++)
+    factor[j] = j * VW < columns ? v_load_upto(factors + j * VW, columns - j * VW) : v_set1(0);
+  for (size_t i = 0; i < count; i++, rows += SGEMM_NR)
+    SGEMM_UNROLL for (size_t j = 0; j < SGEMM_VECTORS; j++) v_store(rows + j * VW, v_mul(v_load(rows + j * VW), factor[j]));
+}
+
 const apus_sgemm_ops SGEMM_JOIN(apus_sgemm_ops, , SGEMM_NAME) = {
-    {SGEMM_TILES(SGEMM_ENTRY)}, SGEMM_JOIN(sgemm_, SGEMM_NAME, row), SGEMM_PANELS};
+    {SGEMM_TILES(SGEMM_ENTRY)}, SGEMM_JOIN(sgemm_, SGEMM_NAME, row), SGEMM_PANELS, SGEMM_JOIN(sgemm_, SGEMM_NAME, scale_rows)};
 
 #undef SGEMM_TILES
 #undef SGEMM_ROWS

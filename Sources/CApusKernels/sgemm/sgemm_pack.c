@@ -8,6 +8,10 @@ size_t apus_sgemm_packed_size(const apus_sgemm_kernel *kernel, size_t taps, size
   return apus_sgemm_panels(kernel, n) * kernel->nr * taps * k;
 }
 
+void apus_sgemm_scale_rows(const apus_sgemm_kernel *kernel, float *rows, size_t count, const float *factors, size_t columns) {
+  kernel->ops->scale_rows(rows, count, factors, columns);
+}
+
 typedef float lanes4 __attribute__((vector_size(16)));
 
 /// Four columns by four inner indices of a B whose inner index is contiguous.

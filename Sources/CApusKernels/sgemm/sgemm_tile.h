@@ -37,6 +37,8 @@ struct apus_sgemm_ops {
   /// One row of `row_panels` full panels: more sums at once than one panel has, and more streams from memory.
   apus_sgemm_tile_function row;
   size_t row_panels;
+  /// Multiplies the first `columns` of each of `count` rows of a panel by their factors; those beyond, by 0.
+  void (*scale_rows)(float *rows, size_t count, const float *factors, size_t columns);
 };
 
 #define APUS_SGEMM_KERNEL(NAME, ISA, MR, NR, LANES, K_BLOCK) extern const apus_sgemm_ops apus_sgemm_ops_##NAME;

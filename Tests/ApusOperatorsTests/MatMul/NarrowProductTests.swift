@@ -4,18 +4,18 @@ import Testing
 
 @testable import ApusOperators
 
+/// `value` in another type, by ONNX's number of the type.
+func cast(_ value: Value, _ type: ElementType) throws -> Value {
+    let numbers: [ElementType: Int64] = [
+        .float32: 1, .float16: 10, .bfloat16: 16, .float8e4m3fn: 17, .float8e4m3fnuz: 18, .float8e5m2: 19, .float8e5m2fnuz: 20,
+    ]
+    let number = try #require(numbers[type])
+    return try #require(try Evaluator().evaluate("Cast", opset: 19, ["to": .int(number)], [value])[0])
+}
+
 /// Products with constant weights of 8 and 16 bits: the bits of the product with weights widened beforehand.
 struct NarrowProductTests {
     private static let caps = ["generic", "avx2", "avxvnni", "avx512", "avx512vnni", "neon"]
-
-    /// By ONNX's number of the type.
-    private func cast(_ value: Value, _ type: ElementType) throws -> Value {
-        let numbers: [ElementType: Int64] = [
-            .float32: 1, .float16: 10, .bfloat16: 16, .float8e4m3fn: 17, .float8e4m3fnuz: 18, .float8e5m2: 19, .float8e5m2fnuz: 20,
-        ]
-        let number = try #require(numbers[type])
-        return try #require(try Evaluator().evaluate("Cast", opset: 19, ["to": .int(number)], [value])[0])
-    }
 
     @Test(arguments: caps) func theBitsOfWidenedWeights(cap: String) throws {
         let levels = try levelsOrSkip(cap)

@@ -73,8 +73,9 @@ struct ConvolutionNode {
 
     // MARK: What is known
 
+    /// Of input, bias, residual and result; constant weights may be of a narrower one.
     func elementType(_ context: PassContext, _ editor: GraphEditor) -> ElementType? {
-        editor.constant(weights)?.type.elementType ?? context.elementType(weights)
+        editor.constant(input)?.type.elementType ?? context.elementType(input)
     }
 
     /// The dimensions of W, where the rank is known.

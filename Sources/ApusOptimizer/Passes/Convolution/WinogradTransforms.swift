@@ -5,7 +5,8 @@ import ApusOperators
 /// Allows convolutions to be computed by Winograd's transforms: windows of 3×3, 5×5, 3 and 7 taps with stride 1, and transposed ones
 /// whose strides make phases of 2×2, 3×3 or 5×5 taps. Those that gain most keep their transformed weights (1.3 to 4 times the size of the
 /// others), as long as these add no more than a fifth to the constants of the graph; other 3×3 ones transform theirs in each run,
-/// where that pays still.
+/// where that pays still. Narrow weights are counted as if they were of float32, so that the same convolutions have the same form and
+/// results in both; none but those that are kept transformed take more than their own memory.
 ///
 /// Those of 8-bit integers are exact and decide by themselves when they are made ready, for their weights stay as they are.
 ///
@@ -27,7 +28,7 @@ struct WinogradTransforms: Pass {
     func run(_ editor: GraphEditor, _ context: PassContext) throws {
         allowIntegers(editor, context)
         var budget = 0
-        for case .tensor(let tensor) in editor.graph.initializers.values { budget &+= tensor.byteCount / 5 }
+        for case .tensor(let tensor) in editor.graph.initializers.values { budget &+= wideByteCount(tensor) / 5 }
         // The most time for each byte first.
         var candidates: [Candidate] = []
         for index in editor.nodeIndices { candidates += tiles(of: index, editor, context) }
@@ -52,6 +53,11 @@ struct WinogradTransforms: Pass {
         }
     }
 
+    /// Bytes of the tensor; of narrow floats, those of as many of float32.
+    private func wideByteCount(_ tensor: Tensor) -> Int {
+        NarrowProduct.types.contains(tensor.type) ? tensor.count &* 4 : tensor.byteCount
+    }
+
     /// Allows it to convolutions of integers.
     private func allowIntegers(_ editor: GraphEditor, _ context: PassContext) {
         for index in editor.nodeIndices {
@@ -73,7 +79,8 @@ struct WinogradTransforms: Pass {
     private func tiles(of index: Int, _ editor: GraphEditor, _ context: PassContext) -> [Candidate] {
         let node = editor.graph.nodes[index], isTransposed = node.opType == "ConvTranspose"
         guard node.domain == "apus", isTransposed || node.opType == "Conv", node.inputs.count > 1, node.attribute("winograd") == nil,
-            case .tensor(let weights)? = editor.constant(node.inputs[1]), weights.type == .float32, (3...4).contains(weights.shape.rank),
+            case .tensor(let weights)? = editor.constant(node.inputs[1]), weights.type == .float32 || NarrowProduct.types.contains(weights.type),
+            (3...4).contains(weights.shape.rank),
             isOne(node, "dilations"), isOne(node, "group"),
             let output = context.dimensions(node.outputs.first ?? nil), output.count == weights.shape.rank
         else { return [] }
@@ -99,7 +106,7 @@ struct WinogradTransforms: Pass {
         return (size.mayTransformInRun && !isTransposed ? [false, true] : [false]).flatMap { inRun in
             size.tiles.compactMap { tile in
                 guard let saved = size.saving(tile, inRun: inRun) else { return nil }
-                let extra = inRun ? 0 : Double(weights.byteCount) * (size.growth(tile, taps: taps, phases: phases) - 1)
+                let extra = inRun ? 0 : Double(wideByteCount(weights)) * (size.growth(tile, taps: taps, phases: phases) - 1)
                 return Candidate(node: index, tile: tile, inRun: inRun, bytes: Int(max(0, extra)), saved: saved)
             }
         }
