@@ -73,7 +73,7 @@ struct NarrowWeightsTests {
                 let product = builder.node(isTransposed ? "ConvTranspose" : "Conv", [x, wide])
                 builder.output(builder.node("Mul", [product, try floats(builder, [30, 1, 1])]), "y")
                 let graph = try expectSame(builder.graph)
-                #expect(graph.operators == [isTransposed ? "apus.ConvTranspose" : "apus.Conv"], "\(GraphPrinter.text(graph))")
+                #expect(graph.operators.filter { $0 != "Transpose" } == [isTransposed ? "apus.ConvTranspose" : "apus.Conv"], "\(GraphPrinter.text(graph))")
                 #expect(matrices(graph) == 0)
             }
         }
@@ -91,7 +91,7 @@ struct NarrowWeightsTests {
             builder.output(builder.node("Conv", [x, wide]), "y")
             let graph = try expectSame(builder.graph)
             // Widened once, for they are small.
-            #expect(graph.operators == ["apus.Conv"] && matrices(graph) == 1, "\(GraphPrinter.text(graph))")
+            #expect(graph.operators.filter { $0 != "Transpose" } == ["apus.Conv"] && matrices(graph) == 1, "\(GraphPrinter.text(graph))")
         }
     }
 
