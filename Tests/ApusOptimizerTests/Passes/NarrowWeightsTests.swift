@@ -95,6 +95,18 @@ struct NarrowWeightsTests {
         }
     }
 
+    /// The first convolution of a network of images reads its input as it is given.
+    @Test mutating func firstConvolutionReadsChannelsFirst() throws {
+        let builder = GraphBuilder(opset: 21)
+        let x = builder.input("x", .float32, [1, 3, 9, 9])
+        let w = builder.node("Cast", [try narrow(builder, .bfloat16, [16, 3, 3, 3])], ["to": .int(1)])
+        let first = builder.node("MaxPool", [builder.node("Conv", [x, w])], ["kernel_shape": .ints([2, 2])])
+        builder.output(builder.node("GlobalAveragePool", [builder.node("Conv", [first, builder.node("Cast", [try narrow(builder, .float16, [8, 16, 2, 2])], ["to": .int(1)])])]), "y")
+        let graph = try expectSame(builder.graph)
+        #expect(graph.nodes.contains { $0.attribute("input_first") != nil }, "\(GraphPrinter.text(graph))")
+        #expect(matrices(graph) == 0)
+    }
+
     /// The same convolutions have Winograd's transforms as with weights of float32.
     @Test mutating func winogradIsChosenAlike() throws {
         func chosen(_ isNarrow: Bool) throws -> [String] {

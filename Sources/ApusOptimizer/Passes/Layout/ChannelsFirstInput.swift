@@ -16,10 +16,11 @@ struct ChannelsFirstInput: Rewrite {
         guard !own.isChannelsFirst, own.node.attribute("input_first") == nil, own.node.attribute("winograd") == nil else {
             return .refused("it reads channels last for a reason")
         }
-        guard case .tensor(let weights)? = editor.constant(own.weights), weights.type == .float32,
+        guard case .tensor(let weights)? = editor.constant(own.weights),
+            weights.type == .float32 || NarrowProduct.types.contains(weights.type),
             case .ints(let permutation)? = editor.graph.nodes[before].attribute("perm"), permutation.count == weights.shape.rank,
             permutation == ImageAxes.toLast(permutation.count).map(Int64.init)
-        else { return .refused("the weights are computed or not of float32, or the Transpose moves other axes") }
+        else { return .refused("the weights are computed or no floats, or the Transpose moves other axes") }
         let axes = weights.shape.rank - 2
         var dilation: Int64 = 1
         if case .ints(let dilations)? = own.node.attribute("dilations") { dilation = dilations.last ?? 1 }
