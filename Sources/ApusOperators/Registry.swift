@@ -28,6 +28,7 @@ package enum Registry {
         ConstantOfShapeOperator.self,
         ConstantOperator.self,
         ContributedAttentionOperator.self,
+        ConvChainOperator.self,
         ConvOperator.self,
         ConvTransposeOperator.self,
         CropAndResizeOperator.self,

@@ -56,6 +56,7 @@ package struct Optimizer {
         (99, CommonSubexpressions()),
         (99, WinogradTransforms()),
         (99, ChannelsFirstInput()),
+        (99, ConvolutionChains()),
     ]
 
     /// Runs the passes of the level on `graph`, which must be verified and sorted, and stays so.

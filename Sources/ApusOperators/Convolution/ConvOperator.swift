@@ -109,20 +109,27 @@ struct ConvOperator: Operator {
             .float32, NarrowProduct.types, except: context.constant(1) == nil ? [] : [1], isLast ? prepareLast : prepareFirst)
     }
 
-    private func convolution(_ context: PrepareContext, spatial: [Int], channels: Int, scale: Int?) throws -> FloatConvolution {
-        let x = try context.shape(0), w = try context.shape(1)
+    /// A convolution of `batch` images made ready; `weights` and `scale` are inputs.
+    private func convolution(
+        _ context: PrepareContext, batch: Int, spatial: [Int], channels: Int, weights: Int = 1, scale: Int?
+    ) throws -> FloatConvolution {
+        let w = try context.shape(weights)
         return try FloatConvolution(
-            context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions.dropFirst(2))), batch: x[0],
-            inChannels: channels, outChannels: w[0], group: group, weights: 1, weightScale: scale, activation: activation,
+            context, geometry: try window.geometry(input: spatial, kernel: Array(w.dimensions.dropFirst(2))), batch: batch,
+            inChannels: channels, outChannels: w[0], group: group, weights: weights, weightScale: scale, activation: activation,
             winograd: winograd, winogradInRun: winogradInRun, readsChannelsFirst: isLast && !readsLast)
+    }
+
+    /// The same of images of shape `x`, with channels last at least in the output.
+    func convolutionLast(_ context: PrepareContext, x: Shape, weights: Int, scale: Int?) throws -> FloatConvolution {
+        try convolution(
+            context, batch: x[0], spatial: Array(readsLast ? x.dimensions[1..<(x.rank - 1)] : x.dimensions[2...]),
+            channels: readsLast ? x[x.rank - 1] : x[1], weights: weights, scale: scale)
     }
 
     /// Channels last, at least in the output.
     private func prepareLast(_ context: PrepareContext) throws -> any PreparedNode {
-        let x = try context.shape(0)
-        let spatial = Array(readsLast ? x.dimensions[1..<(x.rank - 1)] : x.dimensions[2...])
-        let convolution = try convolution(
-            context, spatial: spatial, channels: readsLast ? x[x.rank - 1] : x[1], scale: context.has(4) ? 4 : nil)
+        let convolution = try convolutionLast(context, x: try context.shape(0), weights: 1, scale: context.has(4) ? 4 : nil)
         let hasBias = context.has(2), hasResidual = context.has(3)
         return PreparedKernel(convolution.kernelName, workspace: convolution.workspaceByteCount) { io in
             convolution.run(
@@ -135,7 +142,8 @@ struct ConvOperator: Operator {
     /// Channels first: transposed on the way in and out.
     private func prepareFirst(_ context: PrepareContext) throws -> any PreparedNode {
         let x = try context.shape(0), y = try context.outputShape(0)
-        let convolution = try convolution(context, spatial: Array(x.dimensions[2...]), channels: x[1], scale: context.has(4) ? 4 : nil)
+        let convolution = try convolution(
+            context, batch: x[0], spatial: Array(x.dimensions[2...]), channels: x[1], scale: context.has(4) ? 4 : nil)
         let hasBias = context.has(2), hasResidual = context.has(3)
         return try channelsFirstNode(convolution.kernelName, x: x, y: y, workspace: convolution.workspaceByteCount) {
             io, input, output, workspace in

@@ -263,10 +263,7 @@ final class FloatConvolution: @unchecked Sendable {
             scratch += (packedByteCount + Storage.alignment - 1) / Storage.alignment * Storage.alignment
         }
         guard let panels else { return }
-        var epilogue = activation.epilogue
-        epilogue.bias = bias
-        epilogue.residual = residual
-        epilogue.residual_stride = outChannels
+        let epilogue = epilogue(bias, residual)
         switch method {
         case .pointwise(let product):
             var args = product.arguments(aStride: inChannels, cStride: outChannels)
@@ -304,6 +301,14 @@ final class FloatConvolution: @unchecked Sendable {
         factors.map { UnsafePointer($0.pointer.assumingMemoryBound(to: Float.self)) }
     }
 
+    private func epilogue(_ bias: UnsafePointer<Float>?, _ residual: UnsafePointer<Float>?) -> apus_epilogue {
+        var epilogue = activation.epilogue
+        epilogue.bias = bias
+        epilogue.residual = residual
+        epilogue.residual_stride = outChannels
+        return epilogue
+    }
+
     private func runIndirect(
         _ product: FloatProduct, _ table: Storage, _ input: UnsafePointer<Float>, _ panels: UnsafePointer<Float>,
         _ epilogue: apus_epilogue, _ output: UnsafeMutablePointer<Float>, _ scratch: UnsafeMutableRawPointer, _ pool: ThreadPool
@@ -332,29 +337,35 @@ final class FloatConvolution: @unchecked Sendable {
         }
     }
 
-    private func runDepthwise(
-        _ kernel: UnsafePointer<apus_depthwise_kernel>, _ input: UnsafePointer<Float>, _ weights: UnsafePointer<Float>,
-        _ epilogue: apus_epilogue, _ output: UnsafeMutablePointer<Float>, _ pool: ThreadPool
-    ) {
+    /// What a run of the depthwise kernel over whole images is told, but for the places of input and output.
+    private func depthwiseArguments(_ weights: UnsafePointer<Float>, _ epilogue: apus_epilogue) -> apus_depthwise_args {
         // A missing height is 1.
         func pair(_ values: [Int]) -> (Int, Int) { values.count == 2 ? (values[0], values[1]) : (1, values.first ?? 1) }
         let (inHeight, inWidth) = pair(geometry.input), (outHeight, outWidth) = pair(geometry.output)
         let (kernelHeight, kernelWidth) = pair(geometry.kernel), (strideY, strideX) = pair(geometry.strides)
         let (dilationY, dilationX) = pair(geometry.dilations)
-        let padLeft = geometry.padBegin.last ?? 0, padTop = geometry.padBegin.count == 2 ? geometry.padBegin[0] : 0
-        var template = apus_depthwise_args()
-        template.channels = inChannels
-        (template.in_height, template.in_width) = (inHeight, inWidth)
-        (template.in_row_stride, template.in_pixel_stride) = (inWidth * inChannels, inChannels)
-        (template.out_height, template.out_width) = (outHeight, outWidth)
-        (template.out_row_stride, template.out_pixel_stride) = (outWidth * inChannels, inChannels)
-        (template.kernel_height, template.kernel_width) = (kernelHeight, kernelWidth)
-        (template.stride_y, template.stride_x) = (strideY, strideX)
-        (template.dilation_y, template.dilation_x) = (dilationY, dilationX)
-        (template.pad_top, template.pad_left) = (padTop, padLeft)
-        template.weights = weights
-        template.epilogue = epilogue
-        let imageIn = inHeight * inWidth * inChannels, imageOut = outHeight * outWidth * outChannels
+        var args = apus_depthwise_args()
+        args.channels = inChannels
+        (args.in_height, args.in_width) = (inHeight, inWidth)
+        (args.in_row_stride, args.in_pixel_stride) = (inWidth * inChannels, inChannels)
+        (args.out_height, args.out_width) = (outHeight, outWidth)
+        (args.out_row_stride, args.out_pixel_stride) = (outWidth * inChannels, inChannels)
+        (args.kernel_height, args.kernel_width) = (kernelHeight, kernelWidth)
+        (args.stride_y, args.stride_x) = (strideY, strideX)
+        (args.dilation_y, args.dilation_x) = (dilationY, dilationX)
+        args.pad_top = geometry.padBegin.count == 2 ? geometry.padBegin[0] : 0
+        args.pad_left = geometry.padBegin.last ?? 0
+        args.weights = weights
+        args.epilogue = epilogue
+        return args
+    }
+
+    private func runDepthwise(
+        _ kernel: UnsafePointer<apus_depthwise_kernel>, _ input: UnsafePointer<Float>, _ weights: UnsafePointer<Float>,
+        _ epilogue: apus_epilogue, _ output: UnsafeMutablePointer<Float>, _ pool: ThreadPool
+    ) {
+        let arguments = depthwiseArguments(weights, epilogue), outHeight = Int(arguments.out_height)
+        let imageIn = geometry.inputPixels * inChannels, imageOut = geometry.outputPixels * outChannels
         let tile = Int(kernel.pointee.channel_tile)
         let parts = max(1, min(chunks, batch == 0 ? 1 : (chunks + batch - 1) / batch)), vectors = (inChannels + tile - 1) / tile
         // Few rows are cut between channels instead, and so are rows that threads cannot share evenly.
@@ -364,7 +375,7 @@ final class FloatConvolution: @unchecked Sendable {
         let extent = byChannels ? vectors : outHeight
         let step = byChannels ? ThreadPool.evenStep(vectors, most: parts, threads: pool.size) : rowStep
         let pieces = max(1, extent / step + (extent % step == 0 ? 0 : 1))
-        let arguments = template, channels = inChannels
+        let channels = inChannels
         pool.parallelUnlessStopped(chunks == 1 ? 1 : batch * pieces) { index in
             var args = arguments
             for image in chunks == 1 ? 0..<batch : (index / pieces)..<(index / pieces + 1) {
@@ -380,5 +391,84 @@ final class FloatConvolution: @unchecked Sendable {
                 }
             }
         }
+    }
+
+    // MARK: Some rows of an image, on the calling thread
+
+    /// Whether rows can be computed from an image, by `runRows`: those that see one pixel each, or few channels; with constant
+    /// weights, as floats.
+    var isByRow: Bool {
+        switch method {
+        case .pointwise(let product): packed != nil && product.weights == .float32 && geometry.output.count == 2
+        case .windowed: geometry.output.count == 2
+        default: false
+        }
+    }
+
+    /// Whether rows can be computed from those that they see, by `runDepthwiseRows`; with constant weights.
+    var isDepthwise: Bool {
+        if case .depthwise = method { packed != nil && geometry.output.count == 2 } else { false }
+    }
+
+    /// Scratch memory for `runRows`.
+    var rowsByteCount: Int {
+        if case .windowed(let convolution) = method { convolution.rowsByteCount } else { 0 }
+    }
+
+    /// Convolves rows of one image, whose output and residual begin with the first of them.
+    func runRows(
+        _ rows: Range<Int>, image: UnsafePointer<Float>, bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
+        output: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer, pool: ThreadPool
+    ) {
+        guard let packed else { return }
+        let panels = UnsafePointer(packed.base.assumingMemoryBound(to: Float.self)), epilogue = epilogue(bias, residual)
+        switch method {
+        case .pointwise(let product):
+            let width = geometry.output[1]
+            var args = product.arguments(aStride: inChannels, cStride: outChannels)
+            args.m = rows.count * width
+            args.a = image + rows.lowerBound * width * inChannels
+            args.b = panels
+            args.c = output
+            args.epilogue = epilogue
+            let unit = Int(product.kernel.pointee.nr)
+            pool.inPieces(rows: 0..<rows.count * width, columns: 0..<outChannels, depth: inChannels, unit: unit) { rows, columns in
+                // Dense rows need no workspace.
+                apus_sgemm_run(product.kernel, &args, rows.lowerBound, rows.upperBound, columns.lowerBound, columns.upperBound, nil)
+            }
+        case .windowed(let convolution):
+            convolution.runRows(rows, image: image, panels: panels, epilogue: epilogue, output: output, scratch: scratch, pool: pool)
+        default: break
+        }
+        withExtendedLifetime(activation) {}
+    }
+
+    /// The rows of an input image that some rows of the output see, at least one, without padding.
+    func inputRows(_ rows: Range<Int>) -> Range<Int> {
+        let first = rows.lowerBound * geometry.strides[0] - geometry.padBegin[0], height = geometry.input[0]
+        let end = (rows.upperBound - 1) * geometry.strides[0] - geometry.padBegin[0] + (geometry.kernel[0] - 1) * geometry.dilations[0] + 1
+        let low = min(max(0, first), height)
+        return low..<max(low, min(end, height))
+    }
+
+    /// How many rows of an input image, padding included, so many rows of the output see, at least one.
+    func windowRows(_ rows: Int) throws -> Int {
+        try (rows - 1).multiplied(by: geometry.strides[0]).adding((geometry.kernel[0] - 1).multiplied(by: geometry.dilations[0])).adding(1)
+    }
+
+    /// Convolves rows of one image, at least one. `input` holds `inputRows(rows)` and nothing else, `output` gets the rows.
+    func runDepthwiseRows(
+        _ rows: Range<Int>, input: UnsafePointer<Float>, bias: UnsafePointer<Float>?, output: UnsafeMutablePointer<Float>
+    ) {
+        guard case .depthwise(let kernel) = method, let packed else { return }
+        var args = depthwiseArguments(UnsafePointer(packed.base.assumingMemoryBound(to: Float.self)), epilogue(bias, nil))
+        args.in_height = inputRows(rows).count
+        args.out_height = rows.count
+        // Where no row is left of the input, any padding will do.
+        args.pad_top = max(0, geometry.padBegin[0] - rows.lowerBound * geometry.strides[0])
+        args.input = input
+        args.output = output
+        apus_depthwise_run(kernel, &args, 0, rows.count, 0, inChannels)
+        withExtendedLifetime(activation) {}
     }
 }

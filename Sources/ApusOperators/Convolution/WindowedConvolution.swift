@@ -138,33 +138,67 @@ package struct WindowedConvolution: @unchecked Sendable {
         scratch: UnsafeMutableRawPointer, pool: ThreadPool
     ) {
         if width.output == 0 || outChannels == 0 { return }
-        let jobs = images * bands
-        // A single window has no neighbour, and its stride may be any number.
-        let step = width.output > 1 ? width.stride * (channelsFirst ? 1 : inChannels) : 0
-        var template = product.arguments(aStride: step, cStride: outChannels)
-        template.a_offsets = UnsafePointer(offsets.base.assumingMemoryBound(to: Int.self))
-        template.b = panels
-        template.epilogue = epilogue
-        let arguments = template
+        let jobs = images * bands, arguments = arguments(panels, epilogue)
         pool.parallelUnlessStopped(chunks) { chunk in
-            var args = arguments
             let band = (scratch + chunk * bandByteCount).assumingMemoryBound(to: Float.self)
             for job in (jobs * chunk / chunks)..<(jobs * (chunk + 1) / chunks) {
                 let image = job / bands, first = job % bands * bandRows, end = min(height.output, first + bandRows)
-                let source = input + image * height.input * width.input * inChannels
-                var window = source + first * height.stride * rowStride
-                if copies {
-                    copyBand(source, first: first, count: end - first, to: band)
-                    window = UnsafePointer(band)
-                }
-                for row in first..<end {
-                    let place = (image * height.output + row) * width.output * outChannels
-                    args.a = window + (row - first) * height.stride * rowStride
-                    args.c = output + place
-                    if let residual = arguments.epilogue.residual { args.epilogue.residual = residual + place }
-                    product.runSlice(0, &args, scratch: scratch, pool: pool)
-                }
+                let place = (image * height.output + first) * width.output * outChannels
+                var args = arguments
+                args.c = output + place
+                if let residual = arguments.epilogue.residual { args.epilogue.residual = residual + place }
+                runBand(first..<end, input + image * height.input * width.input * inChannels, args, band, pool)
             }
+        }
+    }
+
+    /// Bytes of scratch memory for `runRows`.
+    var rowsByteCount: Int { bandByteCount }
+
+    /// Convolves some rows of the output of one image, on the calling thread: `output` stands on the first of them, and so does a
+    /// residual.
+    func runRows(
+        _ rows: Range<Int>, image: UnsafePointer<Float>, panels: UnsafePointer<Float>, epilogue: apus_epilogue,
+        output: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer, pool: ThreadPool
+    ) {
+        var args = arguments(panels, epilogue)
+        args.c = output
+        var first = rows.lowerBound
+        while first < rows.upperBound {
+            let end = min(rows.upperBound, first + bandRows), count = (end - first) * width.output * outChannels
+            runBand(first..<end, image, args, scratch.assumingMemoryBound(to: Float.self), pool)
+            args.c += count
+            if let residual = args.epilogue.residual { args.epilogue.residual = residual + count }
+            first = end
+        }
+    }
+
+    private func arguments(_ panels: UnsafePointer<Float>, _ epilogue: apus_epilogue) -> apus_sgemm_args {
+        // A single window has no neighbour, and its stride may be any number.
+        let step = width.output > 1 ? width.stride * (channelsFirst ? 1 : inChannels) : 0
+        var args = product.arguments(aStride: step, cStride: outChannels)
+        args.a_offsets = UnsafePointer(offsets.base.assumingMemoryBound(to: Int.self))
+        args.b = panels
+        args.epilogue = epilogue
+        return args
+    }
+
+    /// As many rows as a band gives, or fewer.
+    private func runBand(
+        _ rows: Range<Int>, _ image: UnsafePointer<Float>, _ arguments: apus_sgemm_args, _ band: UnsafeMutablePointer<Float>,
+        _ pool: ThreadPool
+    ) {
+        var args = arguments, window = image + rows.lowerBound * height.stride * rowStride
+        if copies {
+            copyBand(image, first: rows.lowerBound, count: rows.count, to: band)
+            window = UnsafePointer(band)
+        }
+        for row in 0..<rows.count {
+            args.a = window + row * height.stride * rowStride
+            // A row of the output is all that the product has, and it needs no scratch memory.
+            product.runSlice(0, &args, scratch: band, pool: pool)
+            args.c += width.output * outChannels
+            if let residual = args.epilogue.residual { args.epilogue.residual = residual + width.output * outChannels }
         }
     }
 
