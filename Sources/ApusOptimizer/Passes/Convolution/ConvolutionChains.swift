@@ -68,8 +68,9 @@ struct ConvolutionChains: RewritePass {
 
     /// Whether each pixel of the output is made of the one at its place.
     private static func isByPixel(_ node: ConvolutionNode, _ context: PassContext, _ editor: GraphEditor) -> Bool {
-        guard let weights = weights(node, context, editor), weights.type == .float32,
-            weights.shape.count(2...) == 1, node.group == 1 else { return false }
+        guard let weights = weights(node, context, editor), weights.type == .float32, weights.shape.count(2...) == 1, node.group == 1 else {
+            return false
+        }
         return node.node.attribute("input_first") == nil && all(node, "strides", 1) && all(node, "pads", 0)
     }
 
