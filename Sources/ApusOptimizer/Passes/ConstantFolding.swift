@@ -18,7 +18,9 @@ struct ConstantFolding: Pass {
         for index in editor.nodeIndices {
             let node = editor.graph.nodes[index]
             if keepsQuantized, node.isStandard("DequantizeLinear") { continue }
-            if keepsNarrow, widensMatrix(node, editor) { continue }
+            if keepsNarrow, widensMatrix(node, editor) || node.inputs.contains(where: { widensMatrix($0.flatMap { editor.producer($0)?.node }, editor) }) {
+                continue
+            }
             // Inference has computed small results, those of shapes among them.
             let known = node.outputs.map { context.info($0)?.constant }
             if !node.outputs.isEmpty, zip(node.outputs, known).allSatisfy({ $0 == nil || $1 != nil }) {
@@ -39,8 +41,8 @@ struct ConstantFolding: Pass {
     }
 
     /// Whether the node brings a constant of narrow floats into wider ones, which has more than one axis, not counting those of length 1.
-    private func widensMatrix(_ node: Node, _ editor: GraphEditor) -> Bool {
-        guard node.isStandard("Cast") || node.isStandard("DequantizeLinear"), case .tensor(let tensor)? = editor.constant(node.inputs.first ?? nil)
+    private func widensMatrix(_ node: Node?, _ editor: GraphEditor) -> Bool {
+        guard let node, node.isStandard("Cast") || node.isStandard("DequantizeLinear"), case .tensor(let tensor)? = editor.constant(node.inputs.first ?? nil)
         else { return false }
         return NarrowProduct.types.contains(tensor.type) && tensor.shape.dimensions.filter { $0 > 1 }.count > 1
     }
