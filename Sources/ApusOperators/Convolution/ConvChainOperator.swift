@@ -51,48 +51,51 @@ struct ConvChainOperator: Operator {
     }
 
     /// What convolution `position` sees, which reads `x`.
-    private func inputs<Info>(_ position: Int, _ x: Info?, of all: (Int) -> Info?) -> [Info?] {
-        let w = ConvChain.weights(position)
-        return [x, all(w), all(w + 1), position == 2 ? all(ConvChain.residual) : nil, all(w + 2)]
+    private func inputs(_ position: Int, _ x: ValueInfo, _ all: InferenceContext) -> InferenceContext {
+        let w = ConvChain.weights(position), residual = position == 2 ? all.optional(ConvChain.residual) : nil
+        return InferenceContext(
+            inputs: [x, all.optional(w), all.optional(w + 1), residual, all.optional(w + 2)], outputCount: 1)
     }
 
     /// What each convolution makes.
     private func results(_ context: InferenceContext) throws -> [ValueInfo] {
         var results: [ValueInfo] = []
-        for (position, convolution) in convolutions.enumerated() {
-            let x = try results.last ?? context.input(0)
-            results += try convolution.inferOutputs(
-                InferenceContext(inputs: inputs(position, x) { context.optional($0) }, outputCount: 1))
+        for position in convolutions.indices {
+            let x = try position == 0 ? context.input(0) : results[position - 1]
+            results += try convolutions[position].inferOutputs(inputs(position, x, context))
         }
         return results
     }
 
     func inferOutputs(_ context: InferenceContext) throws -> [ValueInfo] {
         _ = try context.type(0, oneOf: [.float32])
-        return try results(context).suffix(1)
+        let results = try results(context)
+        return [results[results.count - 1]]
     }
 
     func multiplyAccumulates(_ inputs: [ValueInfo?], _ outputs: [ValueInfo]) -> Int {
         guard let results = try? results(InferenceContext(inputs: inputs, outputCount: 1)) else { return 0 }
-        return zip(convolutions, results).enumerated().reduce(0) { sum, entry in
-            let w = ConvChain.weights(entry.offset)
-            let own = entry.element.0.multiplyAccumulates(
-                [nil, inputs.indices.contains(w) ? inputs[w] : nil], [entry.element.1])
-            let (total, overflow) = sum.addingReportingOverflow(own)
-            return overflow ? .max : total
+        var total = 0
+        for position in results.indices {
+            let w = ConvChain.weights(position)
+            let own = convolutions[position].multiplyAccumulates([nil, w < inputs.count ? inputs[w] : nil], [results[position]])
+            let (sum, overflow) = total.addingReportingOverflow(own)
+            total = overflow ? .max : sum
         }
+        return total
     }
 
     func prepare(_ context: PrepareContext) throws -> any PreparedNode {
         if try context.outputShape(0).count == 0 { return PreparedKernel("nothing") { _ in } }
-        let shapes = try [context.shape(0)]
-            + results(InferenceContext(inputs: context.inputs, outputCount: 1)).map { info in
-                guard let shape = try info.concreteShape() else { throw ApusError(.internal, "a convolution of no known shape") }
-                return shape
-            }
-        let parts = try convolutions.enumerated().map { position, convolution in
-            let x = shapes[position], w = ConvChain.weights(position)
-            return try convolution.convolutionLast(context, x: x, weights: w, scale: context.has(w + 2) ? w + 2 : nil)
+        let results = try results(InferenceContext(inputs: context.inputs, outputCount: 1))
+        var shapes = [try context.shape(0)], parts: [FloatConvolution] = []
+        for position in convolutions.indices {
+            let w = ConvChain.weights(position)
+            parts.append(
+                try convolutions[position].convolutionLast(
+                    context, x: shapes[position], weights: w, scale: context.has(w + 2) ? w + 2 : nil))
+            guard let shape = try results[position].concreteShape() else { throw ApusError(.internal, "a convolution of no known shape") }
+            shapes.append(shape)
         }
         let chain = try ConvolutionChain(parts, shapes: shapes, threads: context.threads, limits: limits)
         let hasBias = parts.indices.map { context.has(ConvChain.weights($0) + 1) }

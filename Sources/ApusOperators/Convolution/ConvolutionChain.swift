@@ -83,7 +83,11 @@ struct ConvolutionChain: @unchecked Sendable {
         workspaceByteCount = try pieceByteCount.multiplied(by: bands?.pieces ?? 1)
     }
 
-    var kernelName: String { parts.map(\.kernelName).joined(separator: bands == nil ? ", " : " > ") }
+    /// With " > " between those that bands go through, ", " between those that follow one another.
+    var kernelName: String {
+        let then = bands == nil ? ", " : " > ", name = parts[0].kernelName + then + parts[1].kernelName
+        return parts.count > 2 ? name + then + parts[2].kernelName : name
+    }
 
     func run(
         input: UnsafePointer<Float>, _ first: Operands, _ second: Operands, _ last: Operands?, residual: UnsafePointer<Float>?,

@@ -108,7 +108,8 @@ final class FloatConvolution: @unchecked Sendable {
             method = .depthwise(kernel)
             packedByteCount = try taps.multiplied(by: outChannels).multiplied(by: 4)
             scratchByteCount = 0
-            chunks = isParallel ? context.threads * 4 : 1
+            // Each takes several times as long as in a product.
+            chunks = context.threads > 1 && work >= FloatProduct.leastParallelWork / 4 ? context.threads * 4 : 1
         } else if context.constant(weights) != nil,
             group == 1, geometry.strides.allSatisfy({ $0 == 1 }), geometry.dilations.allSatisfy({ $0 == 1 }),
             let size = WinogradSize(

@@ -73,8 +73,9 @@ struct FloatProduct: @unchecked Sendable {
         args.c_stride = n
         sliceWorkspace = try Int(apus_sgemm_workspace_size(kernel, &args)).roundedUp(to: Storage.alignment)
 
+        // Tiles of fewer rows take less time, so that many rows can be cut anywhere.
         cuts = ProductCuts(
-            m: m, n: n, depth: FloatProduct.saturatingProduct([k, taps]), elementSize: 4, aCost: 2, tile: mr, by: nr,
+            m: m, n: n, depth: FloatProduct.saturatingProduct([k, taps]), elementSize: 4, aCost: 2, tile: m / 8 >= mr ? 1 : mr, by: nr,
             least: least, threads: threads)
         workspaceByteCount = try sliceWorkspace.multiplied(by: cuts.count)
     }
